@@ -1,0 +1,1 @@
+"""The lattice inside other engines."""

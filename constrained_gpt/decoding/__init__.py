@@ -1,0 +1,1 @@
+"""Who loops: the decoding strategies, one signature. No torch."""

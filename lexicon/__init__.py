@@ -1,0 +1,1 @@
+"""Words: pronunciations, syllables, kigo, forms and the validator. No torch, no tokens."""
