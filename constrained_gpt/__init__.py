@@ -78,7 +78,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """`constrained_gpt.generate` is the function, also after its file `generate.py` was imported."""
+    """`constrained_gpt.generate` is the function, even after its file was imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):

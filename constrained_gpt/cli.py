@@ -1,0 +1,334 @@
+"""The command `haiku`: parses arguments, calls the library, prints what comes back.
+
+Holds no rules of its own: defaults and judgements are those of the functions it calls, and what they
+refuse it reports in one line. Imports what a subcommand needs when it runs, so that `haiku check`
+starts without torch. The console script and `python -m constrained_gpt.cli` call `main`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .lexicon import Form
+
+BAR_FROM = 5  # as many poems are worth a progress bar
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"haiku: error: {message}; see `{self.prog} --help`\n")
+
+
+def _form(name: str) -> Form:
+    """A form by name (haiku, tanka, ...) or by its counts (3-5-3)."""
+    from .lexicon.form import FORMS, Form
+
+    if name in FORMS:
+        return FORMS[name]
+    try:
+        counts = [int(part) for part in name.split("-")]
+    except ValueError:
+        raise ValueError(
+            f"form {name!r} is unknown; use {', '.join(FORMS)} or counts such as 5-7-5"
+        ) from None
+    return Form.of(*counts)
+
+
+def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The options that were given; the others keep the library's defaults."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+# write
+
+_WRITE = (
+    "model", "season", "kigo", "kireji", "rhyme", "dangling", "temperature", "top_k", "top_p", "min_p",
+    "repetition_penalty", "seed", "first_line", "strategy", "policy", "batch_size",
+)  # fmt: skip
+
+
+def _write(args: argparse.Namespace) -> int:
+    options = _given(args, _WRITE)
+    if args.form is not None:
+        options["form"] = _form(args.form)
+    if args.kigo is not None and len(args.kigo) == 1:
+        options["kigo"] = args.kigo[0]  # a name (off, any, a season) or one phrase
+    if args.duplicates:
+        options["unique"] = False
+    if args.stream:
+        return _write_stream(args, options)
+
+    from .generate import generate
+
+    with _Bar(args.n) as bar:
+        poems = generate(args.prompt, args.n, progress=bar.update, **options)
+    for index, poem in enumerate(poems):
+        if args.json:
+            print(json.dumps(poem.to_dict(), ensure_ascii=False))
+        else:
+            print(f"\n{poem.text}" if index else poem.text)
+    return 0
+
+
+def _write_stream(args: argparse.Namespace, options: dict[str, Any]) -> int:
+    from .generate import stream
+
+    previous = 0
+    for poem, line, text in stream(args.prompt, args.n, **options):
+        if args.json:
+            record = {"poem": poem, "line": line, "text": text}
+            print(json.dumps(record, ensure_ascii=False), flush=True)
+            continue
+        if poem != previous:
+            print()
+        previous = poem
+        print(text, flush=True)
+    return 0
+
+
+class _Bar:
+    """A progress bar on standard error, for many poems and on a terminal only."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.bar: Any = None
+
+    def __enter__(self) -> _Bar:
+        if self.total >= BAR_FROM and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=self.total, unit="poem", leave=False)
+        return self
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """`done` poems are finished so far."""
+        if self.bar is not None:
+            self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+# check
+
+
+def _check(args: argparse.Namespace) -> int:
+    from . import poems
+    from .lexicon import HAIKU, validate
+
+    form = HAIKU if args.form is None else _form(args.form)
+    options = _given(args, ("policy",))
+    files = args.files or ["-"]
+    texts = [(file, poems.load(file) or [poems.Poem("", 1)]) for file in files]
+    many = sum(len(found) for _, found in texts) > 1
+    valid = True
+    for file, found in texts:
+        for number, poem in enumerate(found, 1):
+            report = validate(poem.text, form, **options)
+            valid = valid and report.valid
+            if args.json:
+                record = {"file": file, "poem": number, "line": poem.line, **report.to_dict()}
+                print(json.dumps(record, ensure_ascii=False))
+            elif not (args.quiet and report.valid):
+                if many:
+                    print(f"{'<stdin>' if file == '-' else file}:{poem.line}:")
+                print(report)
+                if many:
+                    print()
+    return 0 if valid else 1
+
+
+# models
+
+
+def _download(args: argparse.Namespace) -> int:
+    from . import registry
+
+    print(registry.download(args.name))
+    return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from . import registry
+
+    for line in registry.describe():
+        print(line)
+    return 0
+
+
+# fine-tuning
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from .finetune.prepare import prepare
+
+    card = prepare(args.files, args.out, **_given(args, ("model", "val_fraction")))
+    print(json.dumps(card, ensure_ascii=False, indent=2))
+    return 0
+
+
+_FINETUNE = (
+    "model", "max_iters", "batch_size", "block_size", "learning_rate", "min_lr", "warmup_iters",
+    "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval", "eval_batches", "seed",
+    "device",
+)  # fmt: skip
+
+
+def _finetune(args: argparse.Namespace) -> int:
+    from .finetune.train import TrainConfig, train
+
+    config = TrainConfig(
+        data=args.data, out=args.out, resume=args.resume, **_given(args, _FINETUNE)
+    )
+    result = train(config, log=lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps(result))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from .finetune.evaluate import evaluate_files
+
+    options = _given(args, ("model", "block_size", "device"))
+    print(json.dumps(evaluate_files(args.data, **options)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="haiku", description="Write and check haiku.")
+    parser.add_argument("--version", action="version", version=f"haiku {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Parser:
+        sub: _Parser = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    write = command("write", _write, "Write haiku about a theme.")
+    write.add_argument(
+        "prompt", metavar="PROMPT", help="what the poems are about, e.g. 'autumn rain'"
+    )
+    write.add_argument("-n", type=int, default=1, help="how many (default 1)")
+    write.add_argument(
+        "--model", help="a name of `haiku models`, a folder, a .gguf file or a ckpt.pt"
+    )
+    write.add_argument("--form", help="haiku, senryu, tanka, ... or counts such as 3-5-3")
+    write.add_argument("--season", help="spring, summer, autumn, winter or 'new year'")
+    write.add_argument(
+        "--kigo", action="append", metavar="WORD",
+        help="off, any, a season, or a season word; repeat to allow several words",
+    )  # fmt: skip
+    write.add_argument("--kireji", help="the cut: off, required or forbidden")
+    write.add_argument(
+        "--rhyme", help="rhymes between lines that are avoided: off, perfect or identical"
+    )
+    write.add_argument("--dangling", help="lines that end on a, the, of, ...: off or forbidden")
+    write.add_argument("--first-line", metavar="TEXT", help="begin with this line")
+    write.add_argument("--seed", type=int, help="a seed names the poems")
+    write.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest")
+    write.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
+    write.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest share P")
+    write.add_argument(
+        "--min-p", type=float, metavar="P", help="drop what is below P of the likeliest"
+    )
+    write.add_argument("--repetition-penalty", type=float, metavar="X", help="1 is none")
+    write.add_argument("--strategy", help="the decoding strategy, e.g. sample")
+    write.add_argument("--policy", help="readings that must fit: all or any")
+    write.add_argument("--batch-size", type=int, metavar="B", help="poems written side by side")
+    write.add_argument("--duplicates", action="store_true", help="allow the same poem twice")
+    write.add_argument("--stream", action="store_true", help="print lines as they are finished")
+    write.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    check = command("check", _check, "Check poems; exit status 1 if one is not valid.")
+    check.add_argument(
+        "files", nargs="*", metavar="FILE",
+        help="text with blank lines between poems, or .jsonl; - or none is standard input",
+    )  # fmt: skip
+    check.add_argument("--form", help="haiku (the default), tanka, ... or counts such as 3-5-3")
+    check.add_argument("--policy", help="any: some reading fits; all: every reading does")
+    check.add_argument("--json", action="store_true", help="one JSON object a poem")
+    check.add_argument("--quiet", "-q", action="store_true", help="print only the poems that fail")
+
+    download = command("download", _download, "Fetch the weights of a model.")
+    download.add_argument("name", metavar="NAME", help="a name of `haiku models`")
+    command("models", _models, "List the models known by name.")
+
+    prepare = command("prepare", _prepare, "Turn files of poems into token files to train on.")
+    prepare.add_argument(
+        "files", nargs="+", metavar="FILE", help="text with blank lines, or .jsonl"
+    )
+    prepare.add_argument(
+        "--out", required=True, metavar="DIR", help="where train.bin and val.bin go"
+    )
+    prepare.add_argument("--model", help="whose tokens to use (default gpt2)")
+    prepare.add_argument("--val-fraction", type=float, metavar="F", help="share that is held out")
+
+    finetune = command("finetune", _finetune, "Train a model on token files.")
+    finetune.add_argument("--data", required=True, metavar="DIR", help="what `haiku prepare` wrote")
+    finetune.add_argument("--out", required=True, metavar="DIR", help="where ckpt.pt goes")
+    finetune.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in --out"
+    )
+    finetune.add_argument("--model", help="where to start from (default smollm2)")
+    finetune.add_argument("--device", help="cpu, cuda, mps")
+    for name in ("learning-rate", "min-lr", "weight-decay", "grad-clip"):
+        finetune.add_argument(f"--{name}", type=float, metavar="X")
+    for name in (
+        "max-iters", "batch-size", "block-size", "warmup-iters", "gradient-accumulation-steps",
+        "eval-interval", "eval-batches", "seed",
+    ):  # fmt: skip
+        finetune.add_argument(f"--{name}", type=int, metavar="N")
+
+    evaluate = command("evaluate", _evaluate, "Loss and perplexity on the held-out poems.")
+    evaluate.add_argument("--data", required=True, metavar="DIR", help="what `haiku prepare` wrote")
+    evaluate.add_argument("--model", help="name, folder, .gguf file or ckpt.pt")
+    evaluate.add_argument("--block-size", type=int, metavar="N")
+    evaluate.add_argument("--device", help="cpu, cuda, mps")
+    return parser
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename is not None else ""
+        return f"{name}{error.strerror}; check the path"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `haiku`; returns the exit status. HAIKU_TRACEBACK=1 shows where an error came from."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        args = _parser().parse_args(argv)
+        status: int = args.run(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader has gone: stop quietly, and let nothing try to flush what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + getattr(signal, "SIGPIPE", 13)
+    except KeyboardInterrupt:
+        print("haiku: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if os.environ.get("HAIKU_TRACEBACK"):
+            raise
+        print(f"haiku: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
