@@ -1,8 +1,8 @@
 """The command `haiku`: parses arguments, calls the library, prints what comes back.
 
-Holds no rules of its own: defaults and judgements are those of the functions it calls, and what they
-refuse it reports in one line. Imports what a subcommand needs when it runs, so that `haiku check`
-starts without torch. The console script and `python -m constrained_gpt.cli` call `main`.
+Holds no rules of its own: defaults and judgements are those of the functions it calls, and what
+they refuse it reports in one line. Imports what a subcommand needs when it runs, so that `haiku
+check` starts without torch. The console script and `python -m constrained_gpt.cli` call `main`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
 # write
 
 _WRITE = (
-    "model", "season", "kigo", "kireji", "rhyme", "dangling", "temperature", "top_k", "top_p", "min_p",
-    "repetition_penalty", "seed", "first_line", "strategy", "policy", "batch_size",
+    "model", "season", "kigo", "kireji", "rhyme", "dangling", "temperature", "top_k", "top_p",
+    "min_p", "repetition_penalty", "seed", "first_line", "strategy", "policy", "batch_size",
 )  # fmt: skip
 
 
@@ -181,8 +181,8 @@ def _prepare(args: argparse.Namespace) -> int:
 
 _FINETUNE = (
     "model", "max_iters", "batch_size", "block_size", "learning_rate", "min_lr", "warmup_iters",
-    "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval", "eval_batches", "seed",
-    "device",
+    "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval", "eval_batches",
+    "seed", "device",
 )  # fmt: skip
 
 
@@ -230,9 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         help="off, any, a season, or a season word; repeat to allow several words",
     )  # fmt: skip
     write.add_argument("--kireji", help="the cut: off, required or forbidden")
-    write.add_argument(
-        "--rhyme", help="rhymes between lines that are avoided: off, perfect or identical"
-    )
+    write.add_argument("--rhyme", help="rhymes to avoid: off, perfect or identical")
     write.add_argument("--dangling", help="lines that end on a, the, of, ...: off or forbidden")
     write.add_argument("--first-line", metavar="TEXT", help="begin with this line")
     write.add_argument("--seed", type=int, help="a seed names the poems")
@@ -240,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
     write.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest share P")
     write.add_argument(
-        "--min-p", type=float, metavar="P", help="drop what is below P of the likeliest"
+        "--min-p", type=float, metavar="P", help="drop what is below P times the top"
     )
     write.add_argument("--repetition-penalty", type=float, metavar="X", help="1 is none")
     write.add_argument("--strategy", help="the decoding strategy, e.g. sample")
