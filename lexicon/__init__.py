@@ -1,1 +1,60 @@
 """Words: pronunciations, syllables, kigo, forms and the validator. No torch, no tokens."""
+
+from __future__ import annotations
+
+from .form import (
+    CINQUAIN,
+    FORMS,
+    FREE,
+    HAIKU,
+    HAIKU_353,
+    KATAUTA,
+    LUNE,
+    LUNE_COLLOM,
+    LUNE_COLLUM,
+    SEASONS,
+    SEDOKA,
+    SENRYU,
+    TANKA,
+    Form,
+)
+from .function_words import DANGLING
+from .kigo import Kigo, Saijiki, find_kigo
+from .kireji import MARKS, Cut, find_cuts
+from .rhyme import rhymes, sounds
+from .syllables import Reading, estimate, readings, syllables
+from .validator import Report, validate
+from .vocabulary import Lexicon
+
+__all__ = [
+    "CINQUAIN",
+    "DANGLING",
+    "FORMS",
+    "FREE",
+    "HAIKU",
+    "HAIKU_353",
+    "KATAUTA",
+    "LUNE",
+    "LUNE_COLLOM",
+    "LUNE_COLLUM",
+    "MARKS",
+    "SEASONS",
+    "SEDOKA",
+    "SENRYU",
+    "TANKA",
+    "Cut",
+    "Form",
+    "Kigo",
+    "Lexicon",
+    "Reading",
+    "Report",
+    "Saijiki",
+    "estimate",
+    "find_cuts",
+    "find_kigo",
+    "readings",
+    "rhymes",
+    "sounds",
+    "syllables",
+    "validate",
+]

@@ -1,0 +1,98 @@
+"""Inflection: plural and singular of a phrase's last word, the irregular ones included.
+
+Knows spelling rules and asks the dictionary whether a derived form is a word. kigo.py derives the
+variants of a phrase with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .pronunciations import pronunciations
+
+IRREGULAR = {
+    "leaf": "leaves", "sheaf": "sheaves", "loaf": "loaves", "wolf": "wolves", "calf": "calves",
+    "half": "halves", "knife": "knives", "life": "lives", "wife": "wives", "shelf": "shelves",
+    "thief": "thieves", "scarf": "scarves", "hoof": "hooves", "elf": "elves",
+    "goose": "geese", "tooth": "teeth", "foot": "feet", "mouse": "mice", "louse": "lice",
+    "dormouse": "dormice", "man": "men", "woman": "women", "child": "children", "ox": "oxen",
+    "snowman": "snowmen", "fisherman": "fishermen", "grandchild": "grandchildren",
+    "cactus": "cacti", "larva": "larvae", "potato": "potatoes", "tomato": "tomatoes",
+    "mosquito": "mosquitoes", "echo": "echoes", "mango": "mangoes", "tornado": "tornadoes",
+    "buffalo": "buffalo", "deer": "deer", "sheep": "sheep", "fish": "fish", "trout": "trout",
+    "salmon": "salmon", "cod": "cod", "squid": "squid", "shrimp": "shrimp", "carp": "carp",
+    "elk": "elk", "moose": "moose", "bison": "bison", "quail": "quail", "grouse": "grouse",
+    "swine": "swine", "mackerel": "mackerel", "herring": "herring", "plankton": "plankton",
+}  # fmt: skip
+SINGULAR = {plural: singular for singular, plural in IRREGULAR.items()}
+
+# Words whose -s form is another word (a verb, a name, an illness), or is no English at all.
+NO_PLURAL = frozenset(
+    """
+    spring fall may march april june july august september october november december january
+    february monday tuesday wednesday thursday friday saturday sunday christmas easter
+    cold cool warm hot heat chill ice clear bright dry wet mild late early deep long short
+    green red white yellow gold golden brown sweet fresh ripe bare still calm
+    begin begins end ends go goes come comes melt melts bloom blooms return returns
+    corn rice wheat barley hay rye millet buckwheat moss grass frost mist haze fog hail sleet slush
+    swim swimming sweat rain kale spinach celery parsley asparagus tofu tea wine beer cider soup
+    sunburn thunder lightning foliage pollen plough plow harvesting year years
+    """.split()
+)
+# Plural-looking words that have no singular, or another one.
+NO_SINGULAR = frozenset(
+    """
+    clothes leaves news lens always perhaps afterwards towards downwards upwards series species
+    christmas thanks tennis iris bus gas glass grass moss frost cosmos lotus crocus narcissus
+    hibiscus asparagus eucalyptus citrus cactus watercress cress mess loess compass harness
+    wilderness darkness brightness coolness stillness chess press dress princess goddess
+    swiss lass pass bass sea bass marches falls springs mars venus uranus
+    dregs doldrums shorts trousers jeans pants pajamas goggles glasses sunglasses
+    """.split()
+)
+
+
+def plural(word: str) -> str:
+    """The plural of a noun by rule or from the irregular list."""
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    if word.endswith(("s", "x", "z", "ch", "sh")):
+        return word + "es"
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return word[:-1] + "ies"
+    return word + "s"
+
+
+def singular(word: str) -> str | None:
+    """The singular of a plural noun, or None if the word does not look like one."""
+    if word in SINGULAR:
+        return SINGULAR[word]
+    if word in NO_SINGULAR or not word.endswith("s") or word.endswith(("ss", "us", "is", "os")):
+        return None
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "xes", "sses", "zes")):
+        return word[:-2]
+    return word[:-1]
+
+
+def variants(keys: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The phrase with its last word in the other number, if that is a word."""
+    last = keys[-1]
+    if last in NO_PLURAL:
+        return
+    one = singular(last)
+    if one is not None:
+        if one != last and (one in IRREGULAR or pronunciations(one)):
+            yield (*keys[:-1], one)
+        return
+    if last in NO_SINGULAR or (last.endswith("s") and last[-2:] in ("ss", "us", "is", "os")):
+        if not last.endswith(("us", "is", "ss")) or last in NO_SINGULAR - {
+            "iris",
+            "lotus",
+            "crocus",
+        }:
+            return
+    many = plural(last)
+    if many != last and (last in IRREGULAR or pronunciations(many)):
+        yield (*keys[:-1], many)

@@ -1,0 +1,264 @@
+"""Kigo: the season words of a poem, found by phrase.
+
+Knows the saijiki (data/kigo.tsv) and how a phrase varies (plural, possessive); counts nothing.
+The validator finds kigo with it and the lattice compiles the same entries and the same rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+from .form import SEASONS
+from .inflection import variants
+from .normalize import Word, key_of, words
+
+DATA = Path(__file__).with_name("data") / "kigo.tsv"
+COLUMNS = ("phrase", "season", "phase", "category", "note")
+NOT_A_KIGO = "none"
+
+Keys = tuple[str, ...]
+
+
+def keys(word: str) -> Keys:
+    """The keys of one written word: lower case, hyphenate split, possessive stripped.
+
+    >>> keys("Snow-covered"), keys("autumn\u2019s"), keys("birds'")
+    (('snow', 'covered'), ('autumn',), ('birds',))
+    """
+    parts = []
+    for part in re.split(r"[-/\u2010\u2011]+", key_of(word)):
+        if part.endswith("'s") and len(part) > 2:
+            part = part[:-2]
+        part = part.strip("'")
+        if part:
+            parts.append(part)
+    return tuple(parts)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a saijiki: a phrase in one season (`none`: explicitly not a kigo)."""
+
+    phrase: str
+    season: str
+    phase: str = "all"
+    category: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Kigo:
+    """One season word found in a text."""
+
+    phrase: str
+    seasons: frozenset[str]
+    start: int
+    end: int
+    line: int
+    text: str = ""
+    phase: str = "all"
+    category: str = ""
+    note: str = ""
+
+    @property
+    def season(self) -> str:
+        """The season, several joined by "/" in the order of the year."""
+        return "/".join(s for s in SEASONS if s in self.seasons)
+
+
+@dataclass(frozen=True)
+class Saijiki:
+    """A dictionary of season words: rows, and entries (key words -> seasons) derived from them."""
+
+    rows: tuple[Row, ...]
+    entries: Mapping[Keys, frozenset[str]] = field(init=False, repr=False, compare=False)
+    phrases: Mapping[Keys, str] = field(init=False, repr=False, compare=False)
+    longest: int = field(init=False, repr=False, compare=False)
+    content_hash: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        entries: dict[Keys, set[str]] = {}
+        phrases: dict[Keys, str] = {}
+        for row in self.rows:
+            own = tuple(k for word in row.phrase.split() for k in keys(word))
+            if not own:
+                raise ValueError(f"kigo row {row.phrase!r} has no word; write a phrase of letters")
+            seasons = entries.setdefault(own, set())
+            phrases.setdefault(own, row.phrase)
+            if row.season != NOT_A_KIGO:
+                seasons.add(row.season)
+        original = {own: frozenset(seasons) for own, seasons in entries.items()}
+        derived: dict[Keys, frozenset[str]] = dict(original)
+        # "none" first: what is not a kigo in one number is not one in the other.
+        for blocked in (True, False):
+            for own, named in original.items():
+                if bool(named) == blocked:
+                    continue
+                for other in variants(own):
+                    if other not in original and (other not in derived or blocked):
+                        derived[other] = named
+                        phrases[other] = phrases[own]
+                    elif other not in original and derived[other] and named:
+                        derived[other] |= named
+        object.__setattr__(self, "entries", MappingProxyType(derived))
+        object.__setattr__(self, "phrases", MappingProxyType(phrases))
+        object.__setattr__(self, "longest", max(map(len, derived), default=0))
+        lines = sorted(f"{' '.join(k)}\t{'/'.join(sorted(s))}" for k, s in derived.items())
+        object.__setattr__(
+            self, "content_hash", hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        )
+
+    @classmethod
+    def default(cls) -> Saijiki:
+        """The saijiki that comes with the project."""
+        return _default()
+
+    @classmethod
+    def from_files(cls, *paths: str | Path, base: Saijiki | None = None) -> Saijiki:
+        """Read saijiki files (TSV: phrase, season, phase, category, note), after those of `base`."""
+        rows = list(base.rows) if base is not None else []
+        for path in paths:
+            rows.extend(read_rows(Path(path)))
+        return cls(tuple(rows))
+
+    @classmethod
+    def from_phrases(cls, phrases: Mapping[str, str | Iterable[str]]) -> Saijiki:
+        """A saijiki of a few phrases: {"first snow": "winter", "hot spring": "none"}."""
+        rows = []
+        for phrase, named in phrases.items():
+            seasons = (named,) if isinstance(named, str) else tuple(named) or (NOT_A_KIGO,)
+            rows.extend(_checked(Row(phrase, season), "from_phrases") for season in seasons)
+        return cls(tuple(rows))
+
+    def of_season(self, season: str) -> dict[Keys, frozenset[str]]:
+        """The entries of one season ("any": of every season)."""
+        if season != "any" and season not in SEASONS:
+            raise ValueError(f"season {season!r} is unknown; use any, {', '.join(SEASONS)}")
+        return {k: s for k, s in self.entries.items() if s and (season == "any" or season in s)}
+
+    def find(self, phrase: str) -> Keys | None:
+        """The keys of a phrase if it is a kigo of this saijiki, else None."""
+        own = tuple(k for word in phrase.split() for k in keys(word))
+        return own if self.entries.get(own) else None
+
+    @property
+    def by_first(self) -> Mapping[str, tuple[Keys, ...]]:
+        """First key -> the entries that start with it, longest first."""
+        index = self.__dict__.get("_by_first")
+        if index is None:
+            build: dict[str, list[Keys]] = {}
+            for own in self.entries:
+                build.setdefault(own[0], []).append(own)
+            index = {
+                first: tuple(sorted(all_, key=len, reverse=True)) for first, all_ in build.items()
+            }
+            self.__dict__["_by_first"] = index
+        return index
+
+    def row(self, own: Keys) -> Row | None:
+        """The first row of the phrase these keys belong to."""
+        index = self.__dict__.get("_rows")
+        if index is None:
+            index = {}
+            for row in self.rows:
+                index.setdefault(row.phrase, row)
+            self.__dict__["_rows"] = index
+        return index.get(self.phrases.get(own, ""))
+
+    def __hash__(self) -> int:
+        return hash(self.content_hash)
+
+
+def _checked(row: Row, where: str) -> Row:
+    if row.season != NOT_A_KIGO and row.season not in SEASONS:
+        raise ValueError(
+            f"{where}: season {row.season!r} of {row.phrase!r} is unknown; "
+            f"use one of {', '.join(SEASONS)}, or none"
+        )
+    if not row.phrase.strip():
+        raise ValueError(f"{where}: a row without a phrase; remove it or fill its first column")
+    return row
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of one saijiki file; errors name the line and the cure."""
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            line = line.rstrip("\r\n")
+            if not line.strip() or line.startswith("#"):
+                continue
+            cells = [cell.strip() for cell in line.split("\t")]
+            if cells[0] == "phrase" and len(cells) > 1 and cells[1] == "season":
+                continue
+            if len(cells) < 2:
+                raise ValueError(
+                    f"{path.name} line {number}: {line!r} has one column; "
+                    "separate phrase and season by a tab"
+                )
+            phrase = " ".join(cells[0].lower().replace("\u2019", "'").split())
+            yield _checked(Row(phrase, *cells[1:5]), f"{path.name} line {number}")
+
+
+@lru_cache(maxsize=1)
+def _default() -> Saijiki:
+    return Saijiki.from_files(DATA)
+
+
+def find_kigo(
+    text: str, saijiki: Saijiki | None = None, found: list[Word] | None = None
+) -> list[Kigo]:
+    """The season words of a text, in order, longest phrase first at each place.
+
+    >>> [(k.phrase, k.season) for k in find_kigo("first snow\\non the hot spring")]
+    [('first snow', 'winter')]
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"find_kigo reads a str, not {type(text).__name__}; decode bytes first")
+    book = Saijiki.default() if saijiki is None else saijiki
+    found = words(text) if found is None else found
+    result: list[Kigo] = []
+    run: list[tuple[str, Word]] = []
+    for word in found:
+        if not word.gap:
+            result.extend(_scan(run, text, book))
+            run = []
+        run.extend((key, word) for key in keys(word.key))
+    result.extend(_scan(run, text, book))
+    return result
+
+
+def _scan(run: list[tuple[str, Word]], text: str, book: Saijiki) -> Iterator[Kigo]:
+    sequence = tuple(key for key, _ in run)
+    index = book.by_first
+    at = 0
+    while at < len(sequence):
+        match: Keys | None = None
+        for own in index.get(sequence[at], ()):
+            if sequence[at : at + len(own)] == own:
+                match = own
+                break
+        if match is None:
+            at += 1
+            continue
+        seasons = book.entries[match]
+        if seasons:
+            first, final = run[at][1], run[at + len(match) - 1][1]
+            row = book.row(match)
+            yield Kigo(
+                phrase=book.phrases[match],
+                seasons=seasons,
+                start=first.start,
+                end=final.end,
+                line=first.line,
+                text=text[first.start : final.end],
+                phase=row.phase if row else "all",
+                category=row.category if row else "",
+                note=row.note if row else "",
+            )
+        at += len(match)

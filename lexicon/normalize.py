@@ -1,0 +1,146 @@
+"""Normalize: raw text -> the words in it, each with its place and a plain key.
+
+Knows characters (apostrophes, hyphens, accents, zero-width marks, line ends), no pronunciations.
+The validator, kigo and kireji read text through it and through nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+APOSTROPHES = "'\u2019\u2018\u02bc\u02b9\u02bb\u2032\uff07\u00b4`"
+HYPHENS = "-\u2010\u2011"
+INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff\ufe0e\ufe0f"
+# Words that begin with an apostrophe, and words that end with one.
+LEADING = frozenset(
+    "'tis 'twas 'twere 'twill 'twould 'til 'till 'em 'cause 'round 'neath 'gainst 'bout 'cross "
+    "'mid 'midst 'mongst 'tween 'tho 'nother 'fraid 'n 'cuz 'ere 'ave 'ome 'im 'er 'pon 'scape "
+    "'bye 'course 'kay 'mum 'nuff 'nam 'prentice 'sup 'tude 'tisn't 'twasn't".split()
+)
+TRAILING = frozenset("o' th' an' wi' lil' ol' tha' mo' po' t' d' l' ha' fo' n' 'n'".split())
+TITLES = "Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Inc|Ltd|Ft|Gen|Capt|Sgt|Rev|Hon|vs|etc|approx|dept"
+
+_A = "[" + re.escape(APOSTROPHES) + "]"
+_H = "[" + re.escape(HYPHENS) + "]"
+_I = "[" + re.escape(INVISIBLE) + "]"
+_L = r"(?:[^\W_][\u0300-\u036f" + re.escape(INVISIBLE) + r"]*)"
+_CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
+
+TOKEN = re.compile(
+    rf"""
+    (?:{_I}*(?:{_A}(?=[^\W_]))?)                      # 'twas, '90s
+    (?:
+      (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
+    | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
+    | [{re.escape(_CURRENCY)}]?\d+(?:[.,:/]\d+)*      # $1,000.50  10:30  24/7
+      (?:%|\u2030|\u00b0{_L}?|{_L}*)                  # 50%  1st  10am  20\u00b0C
+      (?:{_H}(?:{_L})+)*                              # 20-year-old
+    | (?:{_L})+(?:(?:{_A}|{_H}|{_A}{_H})(?:{_L})+)*   # don't  snow-covered
+      (?:\+\+|\#(?!\w))?                              # C++  C#
+      {_A}?                                           # goin'  birds'
+    )
+    | [&+=@%\u00b0\u00bd\u00bc\u00be]
+    """,
+    re.VERBOSE,
+)
+_LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
+_SPACE = re.compile(rf"(?:\s|{_I})*\Z")
+
+_FOLD = str.maketrans(
+    {"\u00f8": "o", "\u00df": "ss", "\u00e6": "ae", "\u0153": "oe", "\u0142": "l", "\u0111": "d",
+     "\u0131": "i", "\u00f0": "d", "\u00fe": "th"}
+)  # fmt: skip
+_STRAIGHT = str.maketrans({**dict.fromkeys(APOSTROPHES, "'"), **dict.fromkeys(HYPHENS, "-")})
+_UNSEEN = dict.fromkeys(map(ord, INVISIBLE))
+
+
+@dataclass(frozen=True)
+class Word:
+    """One written word.
+
+    text is text[start:end] of the whole; line counts every line from 0; key is the plain form;
+    gap is True if only white space stands between this word and the one before in its line.
+    """
+
+    text: str
+    start: int
+    end: int
+    line: int
+    key: str
+    gap: bool
+
+
+def line_spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) of every line, line ends left out; any convention of line ends."""
+    spans = []
+    start = 0
+    for match in _LINE_END.finditer(text):
+        spans.append((start, match.start()))
+        start = match.end()
+    spans.append((start, len(text)))
+    return spans
+
+
+def plain(word: str) -> str:
+    """NFC, straight apostrophes and hyphens, nothing invisible; case and accents stay."""
+    if word.isascii():
+        return word.replace("`", "'")
+    word = unicodedata.normalize("NFC", word.translate(_UNSEEN))
+    return unicodedata.normalize("NFC", word.translate(_STRAIGHT))
+
+
+def fold(word: str) -> str:
+    """Without accents: caf\u00e9 -> cafe, na\u00efve -> naive."""
+    if word.isascii():
+        return word
+    bare = unicodedata.normalize("NFKD", word.translate(_FOLD))
+    return "".join(c for c in bare if not unicodedata.combining(c)).translate(_FOLD)
+
+
+def key_of(word: str) -> str:
+    """The plain key of a written word: lower case, no accents, apostrophes only where they belong.
+
+    >>> key_of("Don\u2019t"), key_of("'Twas"), key_of("birds'"), key_of("Caf\u00e9"), key_of("goin'")
+    ("don't", "'twas", 'birds', 'cafe', "goin'")
+    """
+    key = fold(plain(word).lower())
+    if "'" in key:
+        if key[0] == "'" and key not in LEADING and key not in TRAILING:
+            key = key.lstrip("'")
+        if key.endswith("'") and key not in TRAILING and not key.endswith("in'"):
+            key = key.rstrip("'")
+    return key
+
+
+def words(text: str) -> list[Word]:
+    """Every word of a text in order, with its place.
+
+    >>> [(w.key, w.line, w.gap) for w in words("First snow\u2014\\nthe crow's bridge")]
+    [('first', 0, False), ('snow', 0, True), ('the', 1, False), ("crow's", 1, True), ('bridge', 1, True)]
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"words() reads a str, not {type(text).__name__}; decode bytes first")
+    result: list[Word] = []
+    for number, (start, end) in enumerate(line_spans(text)):
+        before = -1
+        for match in TOKEN.finditer(text, start, end):
+            first, last = match.span()
+            written = match.group()
+            key = key_of(written)
+            if not key:
+                continue
+            # A leading quotation mark is no part of the word unless the key kept it.
+            while (
+                written[0] in APOSTROPHES + INVISIBLE
+                and not key.startswith("'")
+                and len(written) > 1
+            ):
+                written, first = written[1:], first + 1
+            while written[-1] in APOSTROPHES and not key.endswith("'") and key[-1] != "s":
+                written, last = written[:-1], last - 1
+            gap = before >= 0 and _SPACE.match(text, before, first) is not None
+            result.append(Word(written, first, last, number, key, gap))
+            before = last
+    return result

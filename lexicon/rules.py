@@ -1,0 +1,173 @@
+"""Rules on phonemes: from one dictionary pronunciation to the others that readers use.
+
+Knows ARPAbet phones and a word's spelling where the sound alone does not decide; looks nothing up.
+Strict rules give readings that any reader lets pass (fire 1/2, memory 2/3); lenient rules give
+those that some readers refuse (file 2, world 2, curious 2). syllables.py calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import product
+
+from .pronunciations import Phones
+
+_GLIDES = frozenset({"AY", "AW", "OY"})
+_MAX_SITES = 3
+
+# A site is (start, end, replacement): phones[start:end] may also be said as the replacement.
+Site = tuple[int, int, Phones]
+Rule = Callable[[str, Phones], Iterable[Site]]
+
+
+def _bare(phone: str) -> str:
+    return phone[:-1] if phone[-1] in "012" else phone
+
+
+def _vowel(phone: str) -> bool:
+    return phone[-1] in "012"
+
+
+def _weak(phone: str) -> bool:
+    return phone[-1] == "0"
+
+
+def _closed(phones: Phones, place: int) -> bool:
+    """Nothing, or a consonant, stands at `place`."""
+    return place >= len(phones) or not _vowel(phones[place])
+
+
+def glide_r(word: str, phones: Phones) -> Iterable[Site]:
+    """fire, flower, choir, power: AY/AW/OY before r is one syllable or two."""
+    for i in range(len(phones) - 1):
+        if _bare(phones[i]) in _GLIDES and _vowel(phones[i]):
+            if phones[i + 1] == "ER0":
+                yield i + 1, i + 2, ("R",)
+            elif phones[i + 1] == "R" and _closed(phones, i + 2):
+                yield i + 1, i + 2, ("ER0",)
+
+
+def glide_l(word: str, phones: Phones) -> Iterable[Site]:
+    """towel, trial, royal (two or one); oil, soil (one or two)."""
+    for i in range(len(phones) - 1):
+        if not _vowel(phones[i]):
+            continue
+        name, nxt = _bare(phones[i]), phones[i + 1]
+        if nxt == "AH0" and phones[i + 2 : i + 3] == ("L",) and name in _GLIDES | {"UW"}:
+            yield i + 1, i + 2, ()
+        elif name == "OY" and nxt == "L" and _closed(phones, i + 2):
+            yield i + 1, i + 1, ("AH0",)
+
+
+def double_r(word: str, phones: Phones) -> Iterable[Site]:
+    """mirror, error, squirrel: the weak vowel after r melts into it."""
+    for i in range(1, len(phones) - 1):
+        if phones[i] == "R" and _bare(phones[i - 1]) in {"IH", "EH", "AO", "AA"}:
+            if _vowel(phones[i - 1]) and phones[i + 1] == "ER0" and _closed(phones, i + 2):
+                yield i, i + 2, ("R",)
+        if phones[i] == "ER1" and phones[i + 1 : i + 3] == ("AH0", "L"):
+            yield i + 1, i + 2, ()
+
+
+def weak_r(word: str, phones: Phones) -> Iterable[Site]:
+    """memory, mystery, wandering, every: the weak vowel before r and another weak vowel falls out."""
+    for i in range(2, len(phones) - 1):
+        if not any(_vowel(p) and not _weak(p) for p in phones[:i]):
+            continue
+        if _vowel(phones[i - 1]):
+            continue
+        if phones[i] == "ER0" and _weak(phones[i + 1]) and phones[i + 1] != "ER0":
+            yield i, i + 1, ("R",)
+        elif phones[i] in {"AH0", "IH0", "EH0"} and phones[i + 1] == "R":
+            if i + 2 < len(phones) and _weak(phones[i + 2]):
+                yield i, i + 1, ()
+
+
+def weak_ln(word: str, phones: Phones) -> Iterable[Site]:
+    """listening, rippling, usually, national: the weak vowel before l or n and a weak ending."""
+    for i in range(2, len(phones) - 2):
+        if phones[i] not in {"AH0", "IH0"} or _vowel(phones[i - 1]):
+            continue
+        after = phones[i + 1 :]
+        if after[0] in {"N", "L"} and after[1:3] == ("IH0", "NG") and len(after) <= 4:
+            yield i, i + 1, ()
+        elif after[:2] == ("L", "IY0") and len(after) == 2 and word.endswith("ally"):
+            yield i, i + 1, ()
+        elif after[0] == "N" and after[1:3] == ("AH0", "L") and phones[i - 1] in {"SH", "ZH"}:
+            yield i, i + 1, ()
+        elif after[:2] == ("N", "ER0"):
+            yield i, i + 1, ()
+
+
+def ling(word: str, phones: Phones) -> Iterable[Site]:
+    """sparkling, rustling, lightly said with three: a consonant + l + ing of a verb in -le."""
+    if word.endswith("ling") and phones[-3:] == ("L", "IH0", "NG") and len(phones) > 4:
+        if len(word) > 5 and word[-5] not in "aeioulrwy" and not _vowel(phones[-4]):
+            if not word.endswith(("ckling", "kling")) or len(word) > 6:
+                yield len(phones) - 3, len(phones) - 3, ("AH0",)
+
+
+def weak_w(word: str, phones: Phones) -> Iterable[Site]:
+    """usual, actual, gradual: the weak vowel before w falls out."""
+    for i in range(2, len(phones) - 2):
+        if phones[i] in {"AH0", "UW0"} and phones[i - 1] in {"CH", "ZH", "JH", "SH"}:
+            if phones[i + 1] == "W" and _weak(phones[i + 2]):
+                yield i, i + 1, ()
+            elif phones[i + 1] == "AH0" and phones[i] == "UW0":
+                yield i, i + 1, ("W",)
+
+
+def flower_ia(word: str, phones: Phones) -> Iterable[Site]:
+    """camellia, magnolia, California: the ending -lia, -nia has a glide or a vowel of its own."""
+    if word.rstrip("s").endswith(("lia", "nia", "lea")):
+        for i in range(2, len(phones) - 1):
+            if phones[i] == "Y" and phones[i + 1] == "AH0" and phones[i - 1] in {"L", "N"}:
+                yield i, i + 1, ("IY0",)
+            elif phones[i] == "IY0" and phones[i + 1] == "AH0" and phones[i - 1] in {"L", "N"}:
+                yield i, i + 1, ("Y",)
+
+
+def long_l(word: str, phones: Phones) -> Iterable[Site]:
+    """file, world, owl, feel as two: a schwa before dark l."""
+    for i in range(len(phones) - 1):
+        if _vowel(phones[i]) and phones[i + 1] == "L" and _closed(phones, i + 2):
+            if _bare(phones[i]) in {"AY", "AW", "IY", "EY", "UW", "ER"} and not _weak(phones[i]):
+                yield i + 1, i + 1, ("AH0",)
+
+
+def hiatus(word: str, phones: Phones) -> Iterable[Site]:
+    """curious, radiant, glorious: two weak vowels run together."""
+    for i in range(2, len(phones) - 1):
+        if phones[i] in {"IY0", "IH0"} and phones[i + 1] in {"AH0", "ER0"}:
+            if not _vowel(phones[i - 1]):
+                yield i, i + 1, ("Y",)
+
+
+STRICT: tuple[Rule, ...] = (
+    glide_r, glide_l, double_r, weak_r, weak_ln, ling, weak_w, flower_ia,
+)  # fmt: skip
+LENIENT: tuple[Rule, ...] = (long_l, hiatus)
+
+
+def _apply(phones: Phones, sites: list[Site]) -> list[Phones]:
+    """Every way to take or leave the sites (the first few, so that the work is bounded)."""
+    chosen: list[Site] = []
+    for site in sorted(set(sites)):
+        if not chosen or site[0] >= chosen[-1][1] + (chosen[-1][0] == chosen[-1][1] == site[0]):
+            chosen.append(site)
+    chosen = chosen[:_MAX_SITES]
+    result = []
+    for take in product((False, True), repeat=len(chosen)):
+        said = list(phones)
+        for (start, end, new), used in reversed(list(zip(chosen, take, strict=True))):
+            if used:
+                said[start:end] = new
+        result.append(tuple(said))
+    return result[1:]
+
+
+def variants(word: str, phones: Phones, *, lenient: bool = False) -> list[Phones]:
+    """The other ways to say `phones`, itself not included; those of lenient rules only if asked."""
+    rules = STRICT + LENIENT if lenient else STRICT
+    sites = [site for rule in rules for site in rule(word, phones)]
+    return _apply(phones, sites) if sites else []

@@ -1,0 +1,230 @@
+"""Syllables: written word -> the set of counts its readers give it, with the readings behind them.
+
+Knows words one at a time: the dictionary, the reviewed list, the rules and, for the rest, spelled
+forms and the estimator. Never one number. Everything that counts calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from . import rules
+from .normalize import fold, key_of, plain
+from .pronunciations import Phones, pronunciations, vowels
+
+DATA = Path(__file__).with_name("data") / "readings.tsv"
+SOURCES = ("dictionary", "reviewed", "rule", "estimate", "user", "uncountable")
+_MEMO_LIMIT = 200_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to say a word: its syllables, its phones if known, where it comes from."""
+
+    count: int
+    phones: Phones | None
+    source: str
+    lenient: bool = False
+
+
+@dataclass(frozen=True)
+class Review:
+    """What the reviewed list says of one word."""
+
+    exact: frozenset[int] = frozenset()
+    add: frozenset[int] = frozenset()
+    drop: frozenset[int] = frozenset()
+    lenient: frozenset[int] = frozenset()
+    why: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def reviews() -> dict[str, Review]:
+    """The reviewed list: word -> what to add, drop or set (data/readings.tsv)."""
+    result: dict[str, Review] = {}
+    names = {"=": "exact", "+": "add", "-": "drop", "~": "lenient"}
+    with DATA.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith("#") or not line.strip():
+                continue
+            cells = line.rstrip("\n").split("\t")
+            if len(cells) < 3 or cells[1] not in names:
+                raise ValueError(
+                    f"{DATA.name} line {number}: write word, one of = + - ~, count, why"
+                )
+            word, operation, counts = cells[:3]
+            old = result.get(word, Review())
+            fields = {name: getattr(old, name) for name in names.values()}
+            fields[names[operation]] |= {int(c) for c in counts.split(",")}
+            result[word] = Review(**fields, why=(*old.why, *cells[3:4]))
+    return result
+
+
+def _spelled(word: str) -> Phones:
+    return tuple(p for letter in word for p in _LETTERS.get(letter, "AH0").split())
+
+
+_LETTERS = {
+    "a": "EY1", "b": "B IY1", "c": "S IY1", "d": "D IY1", "e": "IY1", "f": "EH1 F", "g": "JH IY1",
+    "h": "EY1 CH", "i": "AY1", "j": "JH EY1", "k": "K EY1", "l": "EH1 L", "m": "EH1 M",
+    "n": "EH1 N", "o": "OW1", "p": "P IY1", "q": "K Y UW1", "r": "AA1 R", "s": "EH1 S",
+    "t": "T IY1", "u": "Y UW1", "v": "V IY1", "w": "D AH1 B AH0 L Y UW0", "x": "EH1 K S",
+    "y": "W AY1", "z": "Z IY1",
+}  # fmt: skip
+
+
+def dictionary(key: str, lenient: bool = False) -> list[Reading]:
+    """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
+    said = pronunciations(key)
+    review = reviews().get(key, Review())
+    result: list[Reading] = []
+    if review.exact:
+        kept = [p for p in said if vowels(p) in review.exact]
+        result = [Reading(vowels(p), p, "reviewed") for p in kept]
+        have = {r.count for r in result}
+        result += [Reading(c, None, "reviewed") for c in sorted(review.exact - have)]
+    elif said:
+        letters = tuple(p.rstrip("012") for p in _spelled(key)) if len(key) < 5 else ()
+        for phones in said:
+            count = vowels(phones)
+            if count == 0 or count in review.drop:
+                continue
+            if len(said) > 1 and len(key) > 1 and tuple(p.rstrip("012") for p in phones) == letters:
+                continue
+            result.append(Reading(count, phones, "dictionary"))
+        have = {r.count for r in result}
+        spoken = {r.phones for r in result}
+        for reading in list(result):
+            assert reading.phones is not None
+            for soft in (False, True) if lenient else (False,):
+                for phones in rules.variants(key, reading.phones, lenient=soft):
+                    count = vowels(phones)
+                    if phones not in spoken and count not in review.drop and count > 0:
+                        spoken.add(phones)
+                        result.append(Reading(count, phones, "rule", soft))
+                        have.add(count)
+        result += [Reading(c, None, "reviewed") for c in sorted(review.add - have)]
+    elif review.add:
+        result = [Reading(c, None, "reviewed") for c in sorted(review.add)]
+    if lenient:
+        have = {r.count for r in result}
+        result += [Reading(c, None, "reviewed", True) for c in sorted(review.lenient - have)]
+    return result
+
+
+_memo: dict[str, tuple[Reading, ...]] = {}
+_memo_lenient: dict[str, tuple[Reading, ...]] = {}
+_sets: dict[str, frozenset[int]] = {}
+
+
+def readings(word: str, *, lenient: bool = False) -> tuple[Reading, ...]:
+    """Every reading of a written word; () if it cannot be counted (emoji, other scripts).
+
+    The first is the usual one. Lenient readings, which some readers refuse, come only if asked for.
+
+    >>> [(r.count, r.source) for r in readings("fire")]
+    [(2, 'dictionary'), (1, 'dictionary')]
+    """
+    if not isinstance(word, str):
+        raise TypeError(f"readings() takes one written word as str, not {type(word).__name__}")
+    memo = _memo_lenient if lenient else _memo
+    found = memo.get(word)
+    if found is None:
+        found = tuple(_resolve(word, lenient))
+        if len(word) < 64:
+            if len(memo) > _MEMO_LIMIT:
+                memo.clear()
+            memo[word] = found
+    return found
+
+
+def syllables(word: str, *, lenient: bool = False) -> frozenset[int]:
+    """The syllable counts readers give a written word; empty if it cannot be counted.
+
+    >>> sorted(syllables("fire")), sorted(syllables("blossom")), sorted(syllables("us"))
+    ([1, 2], [2], [1])
+    """
+    if lenient:
+        return frozenset(r.count for r in readings(word, lenient=True))
+    found = _sets.get(word)
+    if found is None:
+        found = frozenset(r.count for r in readings(word))
+        if len(word) < 64:
+            if len(_sets) > _MEMO_LIMIT:
+                _sets.clear()
+            _sets[word] = found
+    return found
+
+
+def _sum(parts: Iterable[list[Reading]], source: str | None) -> list[Reading]:
+    """Readings of words said one after the other."""
+    total: list[Reading] = [Reading(0, (), source or "dictionary")]
+    for part in parts:
+        combined: dict[tuple[int, Phones | None], Reading] = {}
+        for a in total:
+            for b in part:
+                phones = (
+                    a.phones + b.phones
+                    if a.phones is not None and b.phones is not None
+                    else b.phones
+                )
+                reading = Reading(
+                    a.count + b.count, phones, source or _weakest(a, b), a.lenient or b.lenient
+                )
+                combined.setdefault((reading.count, reading.phones), reading)
+        total = list(combined.values())[:64]
+    return total
+
+
+def _weakest(a: Reading, b: Reading) -> str:
+    order = ("dictionary", "user", "reviewed", "rule", "estimate")
+    return max(a.source, b.source, key=order.index)
+
+
+def _resolve(word: str, lenient: bool) -> list[Reading]:
+    key = key_of(word)
+    found = dictionary(key, lenient)
+    if found:
+        return found
+    if not key or not any(c.isalpha() and c.isascii() or c.isdigit() for c in key):
+        return []
+    parts = [p for p in key.replace("/", "-").split("-") if p]
+    if len(parts) > 1:
+        several = [_resolve(p, lenient) for p in parts]
+        return _sum(several, None) if all(several) else []
+    if key.endswith("in'"):
+        found = dictionary(key[:-1] + "g", lenient)
+    elif key.endswith("'s"):
+        found = [
+            Reading(
+                r.count + (r.phones is not None and r.phones[-1] in {"S", "Z", "SH", "CH", "ZH", "JH"}),
+                None if r.phones is None else (*r.phones, "Z"), "rule",
+            )
+            for r in dictionary(key[:-2], lenient)
+        ]  # fmt: skip
+    if found:
+        return found
+    letters = fold(plain(key)).replace("'", "")
+    if not letters.isascii() or not letters.isalpha():
+        return []
+    return [
+        Reading(count, None, "estimate") for count, chance in estimate(letters) if chance >= 0.1
+    ]
+
+
+def estimate(word: str) -> list[tuple[int, float]]:
+    """Counts of an unknown word with their probabilities, best first; no dictionary is asked."""
+    try:
+        from .estimator import estimate as trained
+    except ImportError:
+        groups, vowel = 0, False
+        for c in word.lower():
+            groups += c in "aeiouy" and not vowel
+            vowel = c in "aeiouy"
+        if word.lower().endswith("e") and groups > 1 and not word.lower().endswith("le"):
+            groups -= 1
+        return [(max(1, groups), 1.0)]
+    return trained(word)
