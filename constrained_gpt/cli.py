@@ -269,7 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--out", required=True, metavar="DIR", help="where train.bin and val.bin go"
     )
-    prepare.add_argument("--model", help="whose tokens to use (default gpt2)")
+    prepare.add_argument("--model", help="whose tokens to use (default smollm2)")
     prepare.add_argument("--val-fraction", type=float, metavar="F", help="share that is held out")
 
     finetune = command("finetune", _finetune, "Train a model on token files.")
