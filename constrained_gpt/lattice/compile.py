@@ -1,0 +1,319 @@
+"""Compile (form, lexicon, tokenizer) to a Lattice, once, and keep the arrays on disk.
+
+Spells every word canonically, builds trie, season automaton and rules, and refuses a form that
+cannot be met. Knows no model. Called by `generate`, the adapters and the tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Protocol
+
+import numpy as np
+
+from constrained_gpt import cache
+from constrained_gpt.kernels import mask as km
+from constrained_gpt.lattice import season_automaton, trie
+from constrained_gpt.lattice.lattice import Lattice, LatticeError, style_table
+from constrained_gpt.lattice.rules import Rules
+from constrained_gpt.lattice.season_automaton import OWED, SeasonAutomaton
+from constrained_gpt.lexicon import kigo as kigo_rules
+from constrained_gpt.lexicon.form import Form
+from constrained_gpt.lexicon.kireji import find_cuts
+from constrained_gpt.lexicon.typography import (
+    CAPITAL_FORM,
+    DEFAULT,
+    LOWER_FORM,
+    NEUTRAL_FORM,
+    Typography,
+    start_style,
+)
+from constrained_gpt.lexicon.vocabulary import Lexicon
+
+POLICIES = ("all", "any")
+_VERSION = 1  # of the arrays on disk; raise it when their meaning changes
+
+
+class Spelling(Protocol):
+    """What the lattice needs of a tokenizer (`constrained_gpt.tokenizer.Tokenizer`)."""
+
+    @property
+    def n_vocab(self) -> int: ...
+    @property
+    def eos(self) -> int: ...
+    @property
+    def content_hash(self) -> str: ...
+    def encode(self, text: str) -> list[int]: ...
+
+
+def compile(
+    form: Form,
+    lexicon: Lexicon,
+    tokenizer: Spelling,
+    *,
+    policy: str = "all",
+    typography: Typography = DEFAULT,
+    end: int | None = None,
+    use_cache: bool = True,
+) -> Lattice:
+    """The lattice of a form.
+
+    policy "all": only words whose syllables nobody can dispute, so that every reading of a line
+    fits; "any": some reading fits. end: token that ends a poem, by default the tokenizer's eos.
+    Raises LatticeError if no poem over this lexicon meets the form; it names the rule to loosen.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"policy={policy!r} is unknown; use one of {', '.join(POLICIES)}")
+    if form.free:
+        raise LatticeError(
+            f"form {form.name!r} has no fixed length to write to; give exact counts, e.g. (5, 7, 5)"
+        )
+    end = tokenizer.eos if end is None else end
+    words, bits = _countable(form, lexicon, policy)
+    key = hashlib.sha256(
+        repr(
+            (
+                _VERSION,
+                (form.lines, form.unit, form.kireji, form.rhyme, form.dangling),
+                sorted(form.kigo) if isinstance(form.kigo, frozenset) else form.kigo,
+                lexicon.content_hash,
+                tokenizer.content_hash,
+                policy,
+                dataclasses.astuple(typography),
+                end,
+            )
+        ).encode()
+    ).hexdigest()
+    arrays = cache.load_arrays("lattice", key) if use_cache else None
+    if arrays is None:
+        arrays = _build_arrays(form, lexicon, tokenizer, words, typography, end)
+        if use_cache:
+            cache.save_arrays("lattice", key, arrays)
+    rules = _rules(form, lexicon, words, bits, typography, arrays)
+    tables = _tables(rules, arrays, typography)
+    lattice = Lattice(
+        form,
+        words,
+        rules,
+        tables,
+        end=end,
+        n_vocab=tokenizer.n_vocab,
+        start_style=start_style(typography.capitals),
+        depth=int(arrays["depth"]),
+        mark_texts=[mark.text for mark in typography.marks],
+        content_hash=key,
+    )
+    if not lattice._alive.line_start(0, 0, 0, frozenset()):
+        raise LatticeError(_diagnose(form, rules, typography))
+    return lattice
+
+
+def wanted_phrases(form: Form, lexicon: Lexicon) -> dict[tuple[str, ...], bool] | None:
+    """Saijiki entry -> does it satisfy the form's kigo rule (None: the form asks for none)."""
+    if form.kigo == "off":
+        return None
+    saijiki = lexicon.saijiki
+    if isinstance(form.kigo, str):
+        if form.kigo == "any":
+            return {keys: bool(seasons) for keys, seasons in saijiki.entries.items()}
+        return {keys: form.kigo in seasons for keys, seasons in saijiki.entries.items()}
+    return {
+        keys: bool(seasons) and saijiki.phrases[keys] in form.kigo
+        for keys, seasons in saijiki.entries.items()
+    }
+
+
+def _countable(
+    form: Form, lexicon: Lexicon, policy: str
+) -> tuple[list[str], np.ndarray]:
+    """Words the policy lets the lattice write, with their counts as bits."""
+    words, bits = [], []
+    for word in lexicon.words:
+        counts = [1] if form.unit == "words" else sorted(lexicon.counts(word))
+        counts = [c for c in counts if 1 <= c <= 62] if 0 not in counts else []
+        if not counts or (policy == "all" and len(counts) > 1):
+            continue
+        words.append(word)
+        bits.append(sum(1 << c for c in counts))
+    return words, np.array(bits, np.int64)
+
+
+def _build_arrays(
+    form: Form,
+    lexicon: Lexicon,
+    tokenizer: Spelling,
+    words: list[str],
+    typography: Typography,
+    end: int,
+) -> dict[str, np.ndarray]:
+    """Everything that is slow to make: the trie and the season automaton."""
+    if not words:
+        raise LatticeError("the lexicon holds no word that can be counted; add words to it")
+    units: list[tuple[bool, int, int, int]] = []
+    texts: list[str] = []
+    for w, word in enumerate(words):
+        units.append((False, trie.WORD, w, NEUTRAL_FORM))
+        texts.append(" " + word)
+        if word[0].isupper():
+            units.append((True, trie.WORD, w, NEUTRAL_FORM))
+            texts.append(word)
+        else:
+            units.append((True, trie.WORD, w, LOWER_FORM))
+            texts.append(word)
+            units.append((True, trie.WORD, w, CAPITAL_FORM))
+            texts.append(word[0].upper() + word[1:])
+    n_marks = len(typography.marks)
+    for m, mark in enumerate(typography.marks):
+        units.append((False, trie.MARK, m, NEUTRAL_FORM))
+        texts.append(mark.text)
+    units.append((False, trie.BREAK, n_marks, NEUTRAL_FORM))
+    texts.append("\n")
+    tokens = [tokenizer.encode(text) for text in texts]
+    break_tokens = tokens[-1]
+    if len(break_tokens) != 1:
+        raise LatticeError("this tokenizer has no token of its own for a line break; use another")
+    units.append((False, trie.END, n_marks + 1, NEUTRAL_FORM))
+    tokens.append([end])
+    _check_spelling(tokenizer, texts, tokens, typography)
+    if end == break_tokens[0]:  # a line break after the last line ends the poem
+        units, tokens = units[:-1], tokens[:-1]
+    built = trie.build(units, tokens)
+    _check_unambiguous(built)
+    arrays = {
+        field.name: np.asarray(getattr(built, field.name)) for field in dataclasses.fields(built)
+    }
+    wanted = wanted_phrases(form, lexicon)
+    word_keys = [kigo_rules.keys(word) for word in words]
+    season = (
+        season_automaton.satisfied()
+        if wanted is None
+        else season_automaton.build(wanted, word_keys)
+    )
+    arrays["season_next"] = season.next
+    arrays["season_flush"] = season.flush
+    arrays["season_done"] = np.array(season.done)
+    arrays["column"] = np.array([season.column.get(k, 0) for k in word_keys], np.int32)
+    return arrays
+
+
+def _check_spelling(
+    tokenizer: Spelling, texts: list[str], tokens: list[list[int]], typography: Typography
+) -> None:
+    """Units must be spelled the same in company as alone, or paths would not be canonical."""
+    by_text = dict(zip(texts, tokens, strict=False))
+    word = next(t for t in texts if t.startswith(" "))
+    start = word[1:]
+    for mark in [*(m.text for m in typography.marks), ""]:
+        for after in (word, "\n" + start):
+            pieces = [word, *([mark] if mark else []), *([after] if after == word else ["\n", start])]
+            if tokenizer.encode("".join(pieces)) != [t for p in pieces for t in by_text[p]]:
+                raise LatticeError(
+                    f"this tokenizer spells {''.join(pieces)!r} differently in one piece than word "
+                    "by word; leave that mark out of the typography"
+                )
+
+
+def _check_unambiguous(built: trie.Trie) -> None:
+    """A token after a whole word must either go on with the word or begin the next unit."""
+    begins = built.token[
+        built.first[trie.MID_ROOT] : built.first[trie.MID_ROOT] + built.count[trie.MID_ROOT]
+    ]
+    whole = np.flatnonzero((built.unit >= 0) & (built.count > 0))
+    for node in whole:
+        children = built.token[built.first[node] : built.first[node] + built.count[node]]
+        both = np.intersect1d(children, begins)
+        if len(both):
+            raise LatticeError(
+                f"token {int(both[0])} may go on with a word or begin the next; "
+                "remove the word or mark that is spelled so"
+            )
+
+
+def _rules(
+    form: Form,
+    lexicon: Lexicon,
+    words: list[str],
+    bits: np.ndarray,
+    typography: Typography,
+    arrays: dict[str, np.ndarray],
+) -> Rules:
+    marks = typography.marks
+    dangling = np.array([lexicon.is_dangling(word) for word in words])
+    season = SeasonAutomaton(
+        arrays["season_next"], arrays["season_flush"], int(arrays["season_done"]), {}
+    )
+    return Rules(
+        lines=form.lines,
+        bits=bits,
+        column=arrays["column"],
+        dangling=dangling if form.dangling == "forbidden" else np.zeros(len(words), bool),
+        sounds=[tuple(lexicon.sounds(word)) for word in words],
+        rhyme=form.rhyme,
+        kireji=form.kireji,
+        season=season,
+        mark_mid=np.array([m.mid for m in marks], bool),
+        mark_end=np.array([m.end for m in marks], bool),
+        mark_final=np.array([m.final for m in marks], bool),
+        mark_cuts=np.array([bool(find_cuts(f"a{m.text}\nb")) for m in marks], bool),
+    )
+
+
+def _tables(rules: Rules, arrays: dict[str, np.ndarray], typography: Typography) -> km.Tables:
+    n_marks = len(typography.marks)
+    cut_after = np.array(
+        [[rules.cut_after(cut, m) for m in range(n_marks)] for cut in range(rules.n_cuts)], np.int32
+    ).reshape(rules.n_cuts, n_marks)
+    names = ("first", "count", "token", "lo", "hi", "unit", "kind", "word", "form")
+    return km.Tables(
+        *(np.ascontiguousarray(arrays[name], np.int32) for name in names),
+        bits=rules.bits,
+        column=np.ascontiguousarray(rules.column, np.int32),
+        season_next=np.ascontiguousarray(rules.season.next, np.int32),
+        season_flush=np.ascontiguousarray(rules.season.flush, np.int32),
+        mark_mid=rules.mark_mid.astype(np.uint8),
+        mark_close=np.stack([rules.mark_end, rules.mark_final]).astype(np.uint8),
+        mark_sentence=np.array([m.sentence for m in typography.marks], np.uint8),
+        cut_after=cut_after,
+        style_next=style_table(),
+        line_bits=np.int64(1) << np.array(rules.lines, np.int64),
+    )
+
+
+def _diagnose(form: Form, rules: Rules, typography: Typography) -> str:
+    """Which rule makes the form impossible, found by loosening one at a time."""
+    from constrained_gpt.lattice.alive import Alive
+
+    def possible(**changes: object) -> bool:
+        return Alive(dataclasses.replace(rules, **changes)).line_start(  # type: ignore[arg-type]
+            0, 0, 0, frozenset()
+        )
+
+    n = len(rules.bits)
+    loosened = {
+        f"kigo={_shown(form.kigo)}; loosen the season or add season words": {
+            "season": season_automaton.satisfied(),
+            "column": np.zeros(n, np.int32),
+        },
+        f"kireji={form.kireji!r}; ask for kireji='off'": {"kireji": "off"},
+        f"rhyme={form.rhyme!r}; ask for rhyme='off' or add words": {"rhyme": "off"},
+        f"dangling={form.dangling!r}; ask for dangling='off'": {"dangling": np.zeros(n, bool)},
+    }
+    for blame, changes in loosened.items():
+        if possible(**changes):
+            return f"no poem of {len(rules.lines)} lines {rules.lines} meets {blame}"
+    everything: dict[str, object] = {k: v for changes in loosened.values() for k, v in changes.items()}
+    if possible(**everything):
+        return "no poem meets kigo, kireji, rhyme and dangling together; loosen one of them"
+    reachable = sorted({s for s in range(1, 32) if (rules.bits >> s & 1).any()})
+    return (
+        f"no poem of lines {rules.lines} can be made of words with {reachable} syllables; "
+        "add shorter words to the lexicon or change lines"
+    )
+
+
+def _shown(kigo: object) -> str:
+    return repr(sorted(kigo)) if isinstance(kigo, frozenset) else repr(kigo)
+
+
+__all__ = ["OWED", "Lattice", "LatticeError", "compile", "wanted_phrases"]

@@ -1,0 +1,366 @@
+"""The lattice: which tokens can still lead to a finished poem.
+
+Holds frozen arrays shared by all requests, and answers for a state row: which tokens, and what
+follows. Knows no model. Built by `compile_lattice`; used by `decoding` and `adapters`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from constrained_gpt.kernels import mask as km
+from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
+from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
+from constrained_gpt.lexicon.form import Form
+from constrained_gpt.lexicon.typography import (
+    CAPITAL_FORM,
+    LOWER_FORM,
+    NEUTRAL_FORM,
+    REFUSED,
+    next_style,
+)
+
+_CACHED_MASKS = 512  # boundary masks kept; some 60 KB each on a full lexicon
+
+
+class LatticeError(ValueError):
+    """A form that cannot be met, or a tokenizer the lattice cannot spell with."""
+
+
+class Lattice:
+    """Masks for one (form, lexicon, tokenizer). Make it with `compile`.
+
+    A state is one int64 row (see `kernels.mask`); `start` makes rows, `allowed` lists the tokens
+    of a row, `advance` steps rows in place. Thread-safe; nothing in it changes but caches.
+
+    form, end (id of the token that ends a poem), n_vocab (ids are below it), words (spellings).
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        words: Sequence[str],
+        rules: Rules,
+        tables: km.Tables,
+        *,
+        end: int,
+        n_vocab: int,
+        start_style: int,
+        depth: int,
+        mark_texts: Sequence[str],
+        content_hash: str,
+    ) -> None:
+        self.form = form
+        self.words = words
+        self.end = end
+        self.n_vocab = n_vocab
+        self.content_hash = content_hash
+        self.mark_texts = tuple(mark_texts)
+        self._rules = rules
+        self._tables = tables
+        self._alive = Alive(rules)
+        self._start_style = start_style
+        self._depth = depth
+        self._lock = threading.RLock()
+        self._masks: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self._types: dict[Any, np.ndarray] = {}
+        self._hits: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self._foreign: list[tuple[Sound, ...]] = []  # sounds of line ends from outside the lexicon
+        n_words = len(words)
+        self._no_hits = np.zeros(n_words, np.uint8)
+        self._any_form = np.ones(3, np.uint8)
+        self._no_types = np.zeros(len(rules.type_bits), np.uint8)
+        children = np.arange(
+            tables.first[km.MID_ROOT], tables.first[km.MID_ROOT] + tables.count[km.MID_ROOT]
+        )
+        other = np.concatenate([[0], np.cumsum(tables.kind != km.WORD)])
+        # Base models end a poem with a line break: then no unit is an END.
+        self._has_end = bool((tables.kind == km.END).any())
+        self._other_children = children[other[tables.hi[children]] > other[tables.lo[children]]]
+
+    # -- states -----------------------------------------------------------------------------
+    @property
+    def width(self) -> int:
+        """Columns of a state row."""
+        return km.ENDS + len(self._rules.lines)
+
+    @property
+    def max_tokens(self) -> int:
+        """No poem has more tokens: every syllable a word, every word a mark, breaks and the end."""
+        lines = self._rules.lines
+        return (2 * sum(lines)) * self._depth + len(lines)
+
+    def start(self, batch: int = 1) -> np.ndarray:
+        """`batch` rows at the start of an empty poem: int64 (batch, width)."""
+        if batch < 1:
+            raise ValueError(f"batch={batch}; a batch has at least one row")
+        row = np.full(self.width, -1, np.int64)
+        row[km.NODE] = km.LINE_ROOT
+        row[km.LINE] = 0
+        row[km.BUDGET] = self._tables.line_bits[0]
+        row[km.SEASON] = 0
+        row[km.CUT] = 0
+        row[km.STYLE] = 2 * self._start_style
+        return np.repeat(row[None], batch, axis=0)
+
+    def start_after_line(
+        self, *, done: bool, cut: int, sounds: tuple[Sound, ...], form: int, new_sentence: bool
+    ) -> np.ndarray:
+        """One row at the start of line 2, after a first line that came from outside.
+
+        done: the line holds a season word the form accepts; cut: cuts in it; sounds: of its last
+        word; form: LOWER_FORM, CAPITAL_FORM or NEUTRAL_FORM, how it begins; new_sentence: it ends
+        on . ! or ?
+        """
+        row = self.start()
+        state = row[0]
+        if len(self._rules.lines) < 2:
+            raise LatticeError("the form has one line, so a first line leaves nothing to write")
+        if cut and (self._rules.kireji == "forbidden" or cut > self._rules.n_cuts - 1):
+            if self._rules.kireji != "off":
+                raise LatticeError(
+                    f"the first line holds {cut} cut(s), too many for kireji={self._rules.kireji!r}; "
+                    "take marks out of it or ask for kireji='off'"
+                )
+        style = next_style(self._start_style, False, form)
+        if style == REFUSED:
+            style = self._start_style
+        with self._lock:
+            self._foreign.append(sounds)
+            identity = len(self.words) + len(self._foreign) - 1
+        state[km.LINE] = 1
+        state[km.BUDGET] = self._tables.line_bits[1]
+        state[km.SEASON] = self._rules.season.done if done else 0
+        state[km.CUT] = cut if self._rules.kireji == "required" else 0
+        state[km.STYLE] = 2 * style + int(new_sentence)
+        state[km.ENDS] = identity
+        target = DONE_TARGET if state[km.SEASON] == self._rules.season.done else OWED_TARGET
+        if not self._alive.line_start(1, target, int(state[km.CUT]), self._ends(state)):
+            raise LatticeError(
+                "no poem can follow this first line under the form's rules; "
+                "loosen kigo, kireji or rhyme, or change the line's last word"
+            )
+        return row
+
+    def finished(self, states: np.ndarray) -> np.ndarray:
+        """Which rows are at the end of a poem: bool (B,)."""
+        return states[:, km.NODE] == km.FINISHED
+
+    def line(self, states: np.ndarray) -> np.ndarray:
+        """The line each row is in (lines written whole so far): int64 (B,)."""
+        return states[:, km.LINE]
+
+    def advance(self, states: np.ndarray, tokens: np.ndarray) -> None:
+        """Step every row by one token, in place."""
+        bad = km.advance_states(self._tables, states, np.ascontiguousarray(tokens, np.int64))
+        if bad >= 0:
+            raise ValueError(
+                f"token {int(tokens[bad])} cannot follow in row {bad}; take tokens from allowed()"
+            )
+
+    def accepts(self, tokens: Sequence[int]) -> bool:
+        """Is this token path a whole poem of the lattice?"""
+        row = self.start()
+        for token in tokens:
+            if token not in self.allowed(row[0]):
+                return False
+            self.advance(row, np.array([token]))
+        return bool(self.finished(row)[0])
+
+    # -- masks ------------------------------------------------------------------------------
+    def allowed(self, row: np.ndarray) -> np.ndarray:
+        """The tokens that may follow a state row: int32, ascending, never empty before the end."""
+        tables = self._tables
+        node = int(row[km.NODE])
+        if node == km.FINISHED:
+            return np.zeros(0, np.int32)
+        if node <= km.MID_ROOT:
+            return self._boundary(row, node, after_word=False)
+        inside = np.zeros(0, np.int32)
+        if tables.count[node]:
+            inside = self._children(row, node, after_word=True)
+        unit = int(tables.unit[node])
+        if unit < 0:
+            return inside
+        after = row.copy()
+        km.commit_unit(tables, after, unit)
+        beyond = self._boundary(after, km.MID_ROOT, after_word=tables.kind[unit] == km.WORD)
+        return np.union1d(inside, beyond) if len(inside) else beyond
+
+    def fill_next_token_bitmask(self, row: np.ndarray, bitmask: np.ndarray) -> None:
+        """Write a row's allowed tokens into an int32 bitmask row, as other engines read it."""
+        km.set_bits(self.allowed(row), bitmask)
+
+    def _boundary(self, row: np.ndarray, node: int, after_word: bool) -> np.ndarray:
+        """Tokens that may begin the next unit. Cached by all they depend on."""
+        style = int(row[km.STYLE]) if node == km.LINE_ROOT else -1
+        last = int(row[km.LAST]) if int(row[km.BUDGET]) & 1 else -1
+        key = (
+            node,
+            after_word,
+            style,
+            last,
+            *(int(row[i]) for i in (km.LINE, km.BUDGET, km.SEASON, km.CUT)),
+            *(int(e) for e in row[km.ENDS : km.ENDS + int(row[km.LINE])]),
+        )
+        with self._lock:
+            found = self._masks.get(key)
+            if found is not None:
+                self._masks.move_to_end(key)
+                return found
+        found = self._children(row, node, after_word)
+        with self._lock:
+            self._masks[key] = found
+            if len(self._masks) > _CACHED_MASKS:
+                self._masks.popitem(last=False)
+        return found
+
+    def _children(self, row: np.ndarray, node: int, after_word: bool) -> np.ndarray:
+        """Tokens of the children of `node` below which a unit is allowed in the state `row`.
+
+        `row` is the state at the last boundary; inside a unit it has not moved yet.
+        """
+        tables, rules = self._tables, self._rules
+        ends = self._ends(row)
+        line = int(row[km.LINE])
+        cut = int(km.settled_cut(tables, row[km.CUT]))
+        if cut >= 0:
+            type_ok = self._type_ok(line, int(row[km.BUDGET]), int(row[km.SEASON]), cut, ends)
+        else:
+            type_ok = self._no_types
+        form_ok = self._any_form
+        if tables.hi[node] <= tables.hi[km.LINE_ROOT]:
+            style, new_sentence = divmod(int(row[km.STYLE]), 2)
+            form_ok = (tables.style_next[style, new_sentence] != REFUSED).astype(np.uint8)
+        other_ok = self._other_ok(row, ends, after_word)
+        if node == km.MID_ROOT and not type_ok.any():
+            return self._others_only(other_ok)
+        hits = self._word_hits(line, cut, row, ends) if (type_ok & 6).any() else self._no_hits
+        out = np.empty(int(tables.count[node]), np.int32)
+        count = km.allowed_children(
+            tables, node, rules.type_of, type_ok, hits, form_ok, other_ok, out
+        )
+        return out[:count].copy()
+
+    def _others_only(self, other_ok: np.ndarray) -> np.ndarray:
+        """Tokens that begin an allowed mark, break or end: no word fits any more."""
+        tables = self._tables
+        found = []
+        for child in self._other_children:
+            units = range(tables.lo[child], tables.hi[child])
+            if any(tables.kind[u] != km.WORD and other_ok[tables.word[u]] for u in units):
+                found.append(tables.token[child])
+        return np.array(found, np.int32)
+
+    def _type_ok(
+        self, line: int, budget: int, state: int, cut: int, ends: Sounds
+    ) -> np.ndarray:
+        """uint8 (types,): may the line go on after such a word (1), may it end on it (2, 4)?"""
+        rules, season = self._rules, self._rules.season
+        canonical = self._alive.canonical(ends)
+        key = (line, budget, state, cut, canonical)
+        found = self._types.get(key)
+        if found is not None:
+            return found
+        table = self._alive.table(line, canonical)
+        after = np.zeros(len(rules.type_bits), np.int64)
+        for syllables in range(int(rules.type_bits.max(initial=1)).bit_length()):
+            has = (rules.type_bits >> syllables) & 1
+            after |= has * (budget >> syllables)
+        reached = season.next[state, rules.type_column]
+        goes_on = (after & ~1 & table.mid[cut, reached]) != 0
+        may_end = ((after & 1) != 0) & ~rules.type_dangling
+        done = season.flush[reached] == season.done
+        ok = goes_on.astype(np.uint8)
+        ok |= np.where(may_end & ~done & table.end[cut, OWED_TARGET], 2, 0).astype(np.uint8)
+        ok |= np.where(may_end & done & table.end[cut, DONE_TARGET], 4, 0).astype(np.uint8)
+        self._types[key] = ok
+        return ok
+
+    def _word_hits(self, line: int, cut: int, row: np.ndarray, ends: Sounds) -> np.ndarray:
+        """uint8 (words,): which words may not end this line for their sound (2 owed, 4 done)."""
+        if not ends and not len(self._alive.special_words()):
+            return self._no_hits
+        key = (line, cut, *(int(e) for e in row[km.ENDS : km.ENDS + line]))
+        found = self._hits.get(key)
+        if found is not None:
+            return found
+        hits = np.zeros(len(self.words), np.uint8)
+        hits[self._rules.conflicts(ends)] = 6
+        known: dict[Sounds, int] = {}
+        for word in self._alive.special_words():
+            after = self._alive.canonical(ends | frozenset(self._rules.sounds[word]))
+            if after not in known:
+                owed = self._alive.can_end(line, OWED_TARGET, cut, after)
+                done = self._alive.can_end(line, DONE_TARGET, cut, after)
+                known[after] = (0 if owed else 2) | (0 if done else 4)
+            hits[word] |= known[after]
+        with self._lock:
+            self._hits[key] = hits
+            if len(self._hits) > _CACHED_MASKS:
+                self._hits.popitem(last=False)
+        return hits
+
+    def _other_ok(self, row: np.ndarray, ends: Sounds, after_word: bool) -> np.ndarray:
+        """uint8 (marks + 2,): which marks, and whether a line break or the end, may come now."""
+        tables, rules, alive = self._tables, self._rules, self._alive
+        n_marks = len(rules.mark_mid)
+        ok = np.zeros(n_marks + 2, np.uint8)
+        line, last, budget = int(row[km.LINE]), int(row[km.LAST]), int(row[km.BUDGET])
+        if last < 0 or budget == 0:
+            return ok
+        flushed = int(rules.season.flush[row[km.SEASON]])
+        target = DONE_TARGET if flushed == rules.season.done else OWED_TARGET
+        cut = int(row[km.CUT]) % rules.n_cuts  # an open final mark does not cut if the poem ends
+        is_last = line == len(rules.lines) - 1
+        own = frozenset(rules.sounds[last])
+        may_close = bool(
+            budget & 1
+            and not rules.dangling[last]
+            and not np.isin(last, rules.conflicts(ends))
+        )
+        table = alive.table(line, ends)
+        if may_close:
+            ok[n_marks + int(is_last and self._has_end)] = alive.line_start(line + 1, target, cut, ends | own)
+        if after_word:
+            for mark in range(n_marks):
+                after = rules.cut_after(cut, mark)
+                fine = False
+                if rules.mark_mid[mark] and budget & ~1 and after >= 0:
+                    fine = bool(int(table.next_word[after, flushed]) & budget & ~1)
+                if may_close and not fine:
+                    if is_last:
+                        fine = bool(rules.mark_final[mark] and ok[n_marks:].any())
+                    elif rules.mark_end[mark] and after >= 0:
+                        fine = alive.line_start(line + 1, target, after, ends | own)
+                ok[mark] = fine
+        return ok
+
+    def _ends(self, row: np.ndarray) -> Sounds:
+        line = int(row[km.LINE])
+        if self._rules.rhyme == "off" or line == 0:
+            return NO_SOUNDS
+        sounds: set[Sound] = set()
+        for end in row[km.ENDS : km.ENDS + line]:
+            known = len(self.words)
+            sounds.update(
+                self._rules.sounds[end] if end < known else self._foreign[int(end) - known]
+            )
+        return frozenset(sounds)
+
+
+def style_table() -> np.ndarray:
+    """`next_style` as an array for the kernels: int32 (styles, new sentence, form)."""
+    return np.array(
+        [
+            [[next_style(s, bool(n), f) for f in (NEUTRAL_FORM, LOWER_FORM, CAPITAL_FORM)]
+             for n in (0, 1)]
+            for s in range(5)
+        ],
+        np.int32,
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""Surface units (words, marks, line break, end) as token sequences in one trie.
+
+A *unit* is what the lattice steps over: a word at the start of a line ("frog", "Frog"), a word
+inside one (" frog"), a mark (","), the line break and the end of the text. The trie's first level
+splits units that start a line from all others. Knows neither forms nor syllables. Called by
+`lattice.compile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WORD, MARK, BREAK, END = range(4)
+LINE_ROOT, MID_ROOT = 1, 2  # node ids; node 0 is the root above both
+
+
+@dataclass(frozen=True)
+class Trie:
+    """Units in depth-first order, nodes in breadth-first order (children are contiguous).
+
+    token, first, count, lo, hi, unit: int32 (nodes,). A node's children are
+    `first .. first+count`, ordered by token; the units below it are `lo .. hi`; `unit` is the unit
+    that ends at it or -1.
+    kind, word, form: int32 (units,): kind WORD/MARK/BREAK/END; word id, mark number, or for BREAK
+    and END the numbers after the last mark; form 0 neutral, 1 lower, 2 capital.
+    depth: the longest unit, in tokens.
+    """
+
+    token: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
+    unit: np.ndarray
+    kind: np.ndarray
+    word: np.ndarray
+    form: np.ndarray
+    depth: int
+
+
+def build(
+    units: Sequence[tuple[bool, int, int, int]], tokens: Sequence[Sequence[int]]
+) -> Trie:
+    """Trie of units (starts_line, kind, word, form) spelled by `tokens` (one list a unit)."""
+    if len(units) != len(tokens):
+        raise ValueError(f"{len(units)} units but {len(tokens)} spellings; one each is needed")
+    depth = max((len(t) for t in tokens), default=0)
+    n = len(units)
+    spelled = np.full((n, depth + 2), -1, np.int64)
+    spelled[:, 0] = [0 if u[0] else 1 for u in units]
+    lengths = np.fromiter((len(t) for t in tokens), np.int64, n)
+    flat = np.fromiter((i for t in tokens for i in t), np.int64, int(lengths.sum()))
+    rows = np.repeat(np.arange(n), lengths)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if n else np.zeros(0, np.int64)
+    spelled[rows, np.arange(len(flat)) - np.repeat(starts, lengths) + 1] = flat
+    # -1 (end of the unit) sorts first, so a node's own unit opens its range.
+    order = np.lexsort(spelled.T[::-1])
+    spelled, lengths = spelled[order], lengths[order] + 1
+
+    token, first, count, lo, hi, unit = [[-1], [1], [2], [0], [n], [-1]]
+    split = int(np.searchsorted(spelled[:, 0], 1))
+    token_level = np.array([-1, -1])
+    lo_level, hi_level = np.array([0, split]), np.array([split, n])
+    arrays = [np.array(x, np.int64) for x in (token, first, count, lo, hi, unit)]
+    base = 1
+    column = 0
+    while len(lo_level):
+        ends_here = np.where(
+            (hi_level > lo_level) & (lengths[np.minimum(lo_level, n - 1)] == column + 1),
+            lo_level,
+            -1,
+        )
+        # Children: runs of equal tokens in the next column, inside every node's range.
+        begin = lo_level + (ends_here >= 0)
+        own = np.repeat(np.arange(len(lo_level)), hi_level - begin)
+        positions = np.concatenate(
+            [np.arange(b, h) for b, h in zip(begin, hi_level, strict=True)] or [np.zeros(0, int)]
+        ).astype(np.int64)
+        nxt = spelled[positions, column + 1] if len(positions) else np.zeros(0, np.int64)
+        new = np.ones(len(positions), bool)
+        if len(positions) > 1:
+            new[1:] = (nxt[1:] != nxt[:-1]) | (own[1:] != own[:-1])
+        child_at = np.flatnonzero(new)
+        child_lo = positions[child_at]
+        child_hi = np.append(child_at[1:], len(positions))
+        child_hi = positions[child_hi - 1] + 1 if len(child_at) else child_lo
+        child_owner = own[child_at]
+        n_children = np.bincount(child_owner, minlength=len(lo_level))
+        first_child = base + len(lo_level) + np.concatenate([[0], np.cumsum(n_children)[:-1]])
+        level_arrays = (token_level, first_child, n_children, lo_level, hi_level, ends_here)
+        arrays = [np.concatenate([a, b]) for a, b in zip(arrays, level_arrays, strict=True)]
+        base += len(lo_level)
+        token_level = nxt[child_at]
+        lo_level, hi_level = child_lo, child_hi
+        column += 1
+
+    kind = np.array([u[1] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
+    word = np.array([u[2] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
+    form = np.array([u[3] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
+    out = [np.ascontiguousarray(a, dtype=np.int32) for a in arrays]
+    return Trie(*out, kind=kind, word=word, form=form, depth=depth)
