@@ -7,7 +7,6 @@ syllables.py and rhyme.py call it.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 
 Phones = tuple[str, ...]
 
-_AROUND = 2000  # bytes; out of order are next-door neighbours only
+_AROUND = 2000  # bytes
+_SPACE, _PARENTHESIS = b" ("
 
 _lock = threading.Lock()
 _file: bytes | None = None
@@ -47,26 +47,25 @@ def _read() -> bytes:
         return stream.read()
 
 
-def _key_at(data: bytes, start: int) -> bytes:
-    """The word of the line that starts at `start`, without its variant number."""
-    head = data[start : start + 80]
-    head = head[: head.index(b" ")] if b" " in head else head
-    return head[: head.index(b"(")] if b"(" in head[1:] else head
-
-
-def _bisect(data: bytes, key: bytes) -> int:
-    """Offset of the first line whose word is >= key, if the file were sorted throughout."""
-    low, high = 1, len(data)
+def _find(data: bytes, key: bytes) -> int:
+    """Offset of the line of `key`, by bisection; -1 if there is none."""
+    low, high, size = 1, len(data), len(key)
     while low < high:
-        middle = data.rfind(b"\n", 0, (low + high) // 2 + 1) + 1
-        if middle < low:
-            middle = low
-        if _key_at(data, middle) < key:
-            end = data.find(b"\n", middle)
-            low = len(data) if end < 0 else end + 1
+        start = max(low, data.rfind(b"\n", 0, (low + high) // 2 + 1) + 1)
+        head = data[start : start + size]
+        if head == key:
+            after = data[start + size]
+            if after == _SPACE:
+                return start
+            if after == _PARENTHESIS:  # a variant of the word: its first line is a little above
+                return data.rfind(b"\n" + key + b" ", 0, start) + 1 or -1
+            high = start
+        elif head < key:
+            low = data.find(b"\n", start) + 1
         else:
-            high = middle
-    return low
+            high = start
+    # A few next-door neighbours in the file are out of order: look around.
+    return data.find(b"\n" + key + b" ", max(0, low - _AROUND), low + _AROUND) + 1 or -1
 
 
 def _phones(line: bytes) -> Phones:
@@ -81,13 +80,9 @@ def pronunciations(word: str) -> tuple[Phones, ...]:
     if any(c in b" \n\r#(" for c in key):
         return ()
     data = _bytes()
-    start = _bisect(data, key)
-    if data[start : start + len(key) + 1] != key + b" ":
-        # A few neighbours in the file are out of order: look around.
-        found = data.find(b"\n" + key + b" ", max(0, start - _AROUND), start + _AROUND)
-        if found < 0:
-            return ()
-        start = found + 1
+    start = _find(data, key)
+    if start < 0:
+        return ()
     result: list[Phones] = []
     while True:
         end = data.find(b"\n", start)
@@ -100,17 +95,12 @@ def pronunciations(word: str) -> tuple[Phones, ...]:
 
 
 def entries() -> Iterator[tuple[str, Phones]]:
-    """Every (word, pronunciation) of the dictionary in its own order, variants after one another."""
+    """Every (word, pronunciation) of the dictionary in its own order, variants one by one."""
     for line in _bytes().split(b"\n"):
-        if line:
-            phones = _phones(line)
-            if phones:
-                yield _key_at(line + b" ", 0).decode("ascii", "replace"), phones
-
-
-def fingerprint() -> str:
-    """SHA-256 of the dictionary file in use."""
-    return hashlib.sha256(_bytes()).hexdigest()
+        phones = _phones(line)
+        if phones:
+            head = line.split(b" ", 1)[0]
+            yield head.split(b"(", 1)[0].decode("ascii", "replace"), phones
 
 
 def vowels(phones: Phones) -> int:

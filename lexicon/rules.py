@@ -1,6 +1,6 @@
 """Rules on phonemes: from one dictionary pronunciation to the others that readers use.
 
-Knows ARPAbet phones and a word's spelling where the sound alone does not decide; looks nothing up.
+Knows ARPAbet phones, and a word's spelling where the sound alone does not decide.
 Strict rules give readings that any reader lets pass (fire 1/2, memory 2/3); lenient rules give
 those that some readers refuse (file 2, world 2, curious 2). syllables.py calls it.
 """
@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import product
 
-from .pronunciations import Phones
+from .pronunciations import Phones, pronunciations
 
 _GLIDES = frozenset({"AY", "AW", "OY"})
+_STOPS = frozenset({"B", "D", "G", "K", "P", "T", "Z"})
 _MAX_SITES = 3
 
 # A site is (start, end, replacement): phones[start:end] may also be said as the replacement.
@@ -47,13 +48,17 @@ def glide_r(word: str, phones: Phones) -> Iterable[Site]:
                 yield i + 1, i + 2, ("ER0",)
 
 
+def _closes(name: str, phone: str) -> bool:
+    return name in _GLIDES or (name == "UW" and not _weak(phone))
+
+
 def glide_l(word: str, phones: Phones) -> Iterable[Site]:
     """towel, trial, royal (two or one); oil, soil (one or two)."""
     for i in range(len(phones) - 1):
         if not _vowel(phones[i]):
             continue
         name, nxt = _bare(phones[i]), phones[i + 1]
-        if nxt == "AH0" and phones[i + 2 : i + 3] == ("L",) and name in _GLIDES | {"UW"}:
+        if nxt == "AH0" and phones[i + 2 : i + 3] == ("L",) and _closes(name, phones[i]):
             yield i + 1, i + 2, ()
         elif name == "OY" and nxt == "L" and _closed(phones, i + 2):
             yield i + 1, i + 1, ("AH0",)
@@ -84,27 +89,44 @@ def weak_r(word: str, phones: Phones) -> Iterable[Site]:
 
 
 def weak_ln(word: str, phones: Phones) -> Iterable[Site]:
-    """listening, rippling, usually, national: the weak vowel before l or n and a weak ending."""
+    """listening, rippling, finally, national, prisoner: the weak vowel before l or n falls out."""
     for i in range(2, len(phones) - 2):
         if phones[i] not in {"AH0", "IH0"} or _vowel(phones[i - 1]):
             continue
-        after = phones[i + 1 :]
-        if after[0] in {"N", "L"} and after[1:3] == ("IH0", "NG") and len(after) <= 4:
-            yield i, i + 1, ()
-        elif after[:2] == ("L", "IY0") and len(after) == 2 and word.endswith("ally"):
-            yield i, i + 1, ()
-        elif after[0] == "N" and after[1:3] == ("AH0", "L") and phones[i - 1] in {"SH", "ZH"}:
-            yield i, i + 1, ()
-        elif after[:2] == ("N", "ER0"):
+        before, after = phones[i - 1], phones[i + 1 :]
+        ending = after[0] in {"N", "L"} and after[1:3] == ("IH0", "NG") and len(after) <= 4
+        adverb = (
+            after == ("L", "IY0") and word.endswith("ally") and before in {"N", "SH", "ZH", "R"}
+        )
+        tional = after[:3] == ("N", "AH0", "L") and before in {"SH", "ZH", "S"}
+        agent = after[:2] == ("N", "ER0") or (
+            after[:2] == ("L", "ER0") and word.rstrip("s").endswith(("ler", "lor"))
+        )
+        bubbly = after == ("L", "IY0") and word[-3:-2] in "bdgkptz" and before in _STOPS
+        if ending or adverb or tional or agent or (bubbly and word[-2:] == "ly"):
             yield i, i + 1, ()
 
 
-def ling(word: str, phones: Phones) -> Iterable[Site]:
-    """sparkling, rustling, lightly said with three: a consonant + l + ing of a verb in -le."""
-    if word.endswith("ling") and phones[-3:] == ("L", "IH0", "NG") and len(phones) > 4:
-        if len(word) > 5 and word[-5] not in "aeioulrwy" and not _vowel(phones[-4]):
-            if not word.endswith(("ckling", "kling")) or len(word) > 6:
-                yield len(phones) - 3, len(phones) - 3, ("AH0",)
+def sparkle(word: str, phones: Phones) -> Iterable[Site]:
+    """sparkling, rustling, handler: a verb in -le may keep its weak vowel before -ing, -er."""
+    for ending in ("ing", "ings", "er", "ers"):
+        if word.endswith("l" + ending) and len(word) > len(ending) + 3:
+            verb = word[: -len(ending)] + "e"
+            tail = {"i": ("IH0", "NG"), "e": ("ER0",)}[ending[0]]
+            for i in range(2, len(phones) - 1):
+                if phones[i] == "L" and phones[i + 1 : i + 1 + len(tail)] == tail:
+                    if len(phones) <= i + 2 + len(tail) and not _vowel(phones[i - 1]):
+                        if pronunciations(verb):
+                            yield i, i, ("AH0",)
+
+
+def ically(word: str, phones: Phones) -> Iterable[Site]:
+    """basically, magically: -ically has two syllables or, spoken with care, three."""
+    if word.endswith("ically"):
+        if phones[-3:] == ("K", "L", "IY0"):
+            yield len(phones) - 2, len(phones) - 2, ("AH0",)
+        elif phones[-4:] == ("K", "AH0", "L", "IY0"):
+            yield len(phones) - 3, len(phones) - 2, ()
 
 
 def weak_w(word: str, phones: Phones) -> Iterable[Site]:
@@ -144,7 +166,7 @@ def hiatus(word: str, phones: Phones) -> Iterable[Site]:
 
 
 STRICT: tuple[Rule, ...] = (
-    glide_r, glide_l, double_r, weak_r, weak_ln, ling, weak_w, flower_ia,
+    glide_r, glide_l, double_r, weak_r, weak_ln, sparkle, ically, weak_w, flower_ia,
 )  # fmt: skip
 LENIENT: tuple[Rule, ...] = (long_l, hiatus)
 

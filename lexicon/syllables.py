@@ -7,7 +7,7 @@ forms and the estimator. Never one number. Everything that counts calls it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,7 +38,11 @@ class Review:
     add: frozenset[int] = frozenset()
     drop: frozenset[int] = frozenset()
     lenient: frozenset[int] = frozenset()
+    phones: tuple[Phones, ...] = ()
     why: tuple[str, ...] = ()
+
+
+_NO_REVIEW = Review()
 
 
 @lru_cache(maxsize=1)
@@ -51,15 +55,19 @@ def reviews() -> dict[str, Review]:
             if line.startswith("#") or not line.strip():
                 continue
             cells = line.rstrip("\n").split("\t")
-            if len(cells) < 3 or cells[1] not in names:
+            if len(cells) < 3 or cells[1] not in {*names, "p"}:
                 raise ValueError(
-                    f"{DATA.name} line {number}: write word, one of = + - ~, count, why"
+                    f"{DATA.name} line {number}: write word, one of = + - ~ p, counts or phones, why"
                 )
-            word, operation, counts = cells[:3]
+            word, operation, value, why = (*cells, "")[:4]
             old = result.get(word, Review())
-            fields = {name: getattr(old, name) for name in names.values()}
-            fields[names[operation]] |= {int(c) for c in counts.split(",")}
-            result[word] = Review(**fields, why=(*old.why, *cells[3:4]))
+            if operation == "p":
+                new = replace(old, phones=(*old.phones, tuple(value.split())))
+            else:
+                name = names[operation]
+                counts = getattr(old, name) | {int(c) for c in value.split(",")}
+                new = replace(old, **{name: counts})
+            result[word] = replace(new, why=(*old.why, why) if why else old.why)
     return result
 
 
@@ -79,7 +87,9 @@ _LETTERS = {
 def dictionary(key: str, lenient: bool = False) -> list[Reading]:
     """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
     said = pronunciations(key)
-    review = reviews().get(key, Review())
+    review = reviews().get(key, _NO_REVIEW)
+    if review.phones:
+        said = (*said, *(p for p in review.phones if p not in said))
     result: list[Reading] = []
     if review.exact:
         kept = [p for p in said if vowels(p) in review.exact]
@@ -94,7 +104,8 @@ def dictionary(key: str, lenient: bool = False) -> list[Reading]:
                 continue
             if len(said) > 1 and len(key) > 1 and tuple(p.rstrip("012") for p in phones) == letters:
                 continue
-            result.append(Reading(count, phones, "dictionary"))
+            source = "reviewed" if phones in review.phones else "dictionary"
+            result.append(Reading(count, phones, source))
         have = {r.count for r in result}
         spoken = {r.phones for r in result}
         for reading in list(result):
@@ -219,7 +230,9 @@ def estimate(word: str) -> list[tuple[int, float]]:
     """Counts of an unknown word with their probabilities, best first; no dictionary is asked."""
     try:
         from .estimator import estimate as trained
-    except ImportError:
+
+        return trained(word)
+    except (ImportError, OSError):
         groups, vowel = 0, False
         for c in word.lower():
             groups += c in "aeiouy" and not vowel
@@ -227,4 +240,3 @@ def estimate(word: str) -> list[tuple[int, float]]:
         if word.lower().endswith("e") and groups > 1 and not word.lower().endswith("le"):
             groups -= 1
         return [(max(1, groups), 1.0)]
-    return trained(word)

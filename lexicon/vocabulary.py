@@ -7,37 +7,32 @@ the validator trusts it. `Lexicon.default()` is the reviewed list that comes wit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 
 from .function_words import DANGLING
 from .kigo import Saijiki
 from .normalize import key_of, words
-from .rhyme import Sound, sounds_of
-from .syllables import Reading, readings
+from .rhyme import Sound, sounds
+from .syllables import readings
 
-WORDS = Path(__file__).with_name("data") / "words.txt"
+WORDS = Path(__file__).with_name("data") / "words.tsv"
 MAX_COUNT = 31
 
 
 class Lexicon:
     """Immutable. Words in display spelling, each with its syllable counts and rhyme sounds."""
 
-    __slots__ = (
-        "_counts",
-        "_dangling",
-        "_display",
-        "_given",
-        "_hash",
-        "_sounds",
-        "saijiki",
-        "words",
-    )
+    __slots__ = ("_counts", "_dangling", "_display", "_hash", "_sounds", "saijiki", "words")
 
     words: tuple[str, ...]
     saijiki: Saijiki
+    _display: dict[str, str]
+    _counts: dict[str, frozenset[int]]
+    _sounds: dict[str, tuple[Sound, ...]]
+    _dangling: frozenset[str]
+    _hash: list[str]
 
     def __init__(
         self,
@@ -54,21 +49,30 @@ class Lexicon:
                 raise ValueError(
                     f"{word!r} and {by_key[key]!r} are the same word in two spellings; keep one"
                 )
-        self._display = by_key
-        self.words = tuple(sorted(by_key.values()))
-        self._given = MappingProxyType(dict(counts or {}))
-        self._counts: dict[str, frozenset[int]] = dict(self._given)
-        self._sounds: dict[str, tuple[Sound, ...]] = dict(sounds or {})
-        self._dangling = frozenset(dangling)
-        self.saijiki = Saijiki.default() if saijiki is None else saijiki
-        self._hash: str | None = None
+        self._fill(by_key, dict(counts or {}), dict(sounds or {}), saijiki, dangling)
+
+    def _fill(
+        self,
+        display: dict[str, str],
+        counts: dict[str, frozenset[int]],
+        sounds: dict[str, tuple[Sound, ...]],
+        saijiki: Saijiki | None,
+        dangling: Iterable[str],
+    ) -> None:
+        values = {
+            "_display": display,
+            "_counts": counts,  # what is not in it yet is looked up when asked for
+            "_sounds": sounds,
+            "_dangling": frozenset(dangling),
+            "_hash": [],
+            "saijiki": Saijiki.default() if saijiki is None else saijiki,
+            "words": tuple(sorted(display.values())),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "_hash" and hasattr(self, "_hash"):
-            raise AttributeError(
-                f"a Lexicon never changes; make another: .with_words() (set {name})"
-            )
-        object.__setattr__(self, name, value)
+        raise AttributeError(f"a Lexicon never changes (set {name}); make another: .with_words()")
 
     @classmethod
     def default(cls) -> Lexicon:
@@ -90,8 +94,30 @@ class Lexicon:
         True
         """
         names, counts = _given(words)
-        heard = {_key(w): tuple(s) for w, s in (sounds or {}).items()}
+        heard = {_key(word): tuple(given) for word, given in (sounds or {}).items()}
         return cls(names, counts, heard, saijiki, dangling)
+
+    @classmethod
+    def from_rows(cls, text: str, *, saijiki: Saijiki | None = None) -> Lexicon:
+        """A lexicon out of lines as rows() writes them, trusted as they stand."""
+        display: dict[str, str] = {}
+        counts: dict[str, frozenset[int]] = {}
+        sounds: dict[str, tuple[Sound, ...]] = {}
+        dangling = []
+        sets: dict[str, frozenset[int]] = {}
+        for line in text.splitlines():
+            word, numbers, heard, flag = line.split("\t")
+            key = word.lower()
+            display[key] = word
+            if numbers not in sets:
+                sets[numbers] = frozenset(map(int, numbers.split(",")))
+            counts[key] = sets[numbers]
+            sounds[key] = tuple(_sound(cell) for cell in heard.split(";") if cell)
+            if flag == "1":
+                dangling.append(key)
+        lexicon = cls.__new__(cls)
+        lexicon._fill(display, counts, sounds, saijiki, dangling)
+        return lexicon
 
     def with_words(
         self,
@@ -103,27 +129,25 @@ class Lexicon:
         """Another lexicon with some words added (a mapping gives their counts) or removed."""
         if isinstance(remove, str):
             raise TypeError(f"remove={remove!r} is one str; give a list of words: [{remove!r}]")
-        names, counts = _given(add)
-        gone = set()
+        names, given = _given(add)
+        changed = {_key(name) for name in names}
         for word in remove:
-            key = _key(word)
-            if key not in self._display:
-                raise ValueError(
-                    f"{word!r} is not in the lexicon, so it cannot be removed; drop it"
-                )
-            gone.add(key)
-        new = {_key(name) for name in names}
-        display = [w for k, w in self._display.items() if k not in gone and k not in new] + names
-        given = {k: c for k, c in self._given.items() if k not in gone and k not in new}
-        heard = {k: s for k, s in self._sounds.items() if k in self._given and k not in gone | new}
-        return Lexicon(display, {**given, **counts}, heard, saijiki or self.saijiki, self._dangling)
+            if _key(word) not in self._display:
+                raise ValueError(f"{word!r} is not in the lexicon; leave it out of remove")
+            changed.add(_key(word))
+        display = [word for key, word in self._display.items() if key not in changed]
+        counts = {key: found for key, found in self._counts.items() if key not in changed}
+        sounds = {key: found for key, found in self._sounds.items() if key not in changed}
+        return Lexicon(
+            display + names, {**counts, **given}, sounds, saijiki or self.saijiki, self._dangling
+        )
 
     def counts(self, word: str) -> frozenset[int]:
         """The syllable counts of one of its words."""
         key = _key(word)
         found = self._counts.get(key)
         if found is None:
-            found = frozenset(r.count for r in self._readings(key))
+            found = frozenset(r.count for r in readings(self._written(key)))
             self._counts[key] = found
         return found
 
@@ -132,11 +156,7 @@ class Lexicon:
         key = _key(word)
         found = self._sounds.get(key)
         if found is None:
-            if key in self._display:
-                found = sounds_of(r.phones for r in readings(self._display[key]) if r.phones)
-            else:
-                self._readings(key)
-                found = ()
+            found = sounds(self._written(key))
             self._sounds[key] = found
         return found
 
@@ -144,10 +164,10 @@ class Lexicon:
         """Whether a line had better not end on this word (a, the, of, ...)."""
         return _key(word) in self._dangling
 
-    def _readings(self, key: str) -> tuple[Reading, ...]:
+    def _written(self, key: str) -> str:
         if key not in self._display:
             raise KeyError(f"{key!r} is not in the lexicon; add it: lexicon.with_words([{key!r}])")
-        return readings(self._display[key])
+        return self._display[key]
 
     def __contains__(self, word: object) -> bool:
         return isinstance(word, str) and _key(word) in self._display
@@ -164,23 +184,41 @@ class Lexicon:
     def __hash__(self) -> int:
         return hash(self.content_hash)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, ("".join(self.rows()), self.saijiki)
+
+    def rows(self) -> Iterator[str]:
+        """One line a word, as in data/words.tsv: word, counts, sounds, whether it dangles."""
+        for word in self.words:
+            counts = ",".join(map(str, sorted(self.counts(word))))
+            heard = ";".join(f"{part}/{onset}" for part, onset in sorted(self.sounds(word)))
+            yield f"{word}\t{counts}\t{heard}\t{self.is_dangling(word):d}\n"
+
     @property
     def content_hash(self) -> str:
         """SHA-256 in hex; changes if and only if words, counts, sounds, dangling or saijiki do."""
-        if self._hash is None:
-            digest = hashlib.sha256()
-            for word in self.words:
-                counts = ",".join(map(str, sorted(self.counts(word))))
-                heard = ";".join(sorted(f"{p}/{o}" for p, o in self.sounds(word)))
-                digest.update(f"{word}\t{counts}\t{heard}\t{self.is_dangling(word):d}\n".encode())
+        if not self._hash:
+            digest = hashlib.sha256("".join(self.rows()).encode())
             digest.update(self.saijiki.content_hash.encode())
-            self._hash = digest.hexdigest()
-        return self._hash
+            self._hash.append(digest.hexdigest())
+        return self._hash[0]
+
+
+def _rebuild(text: str, saijiki: Saijiki) -> Lexicon:
+    return Lexicon.from_rows(text, saijiki=saijiki)
+
+
+@lru_cache(maxsize=None)
+def _sound(cell: str) -> Sound:
+    part, onset = cell.split("/")
+    return part, onset
 
 
 def _key(word: str) -> str:
     if not isinstance(word, str):
         raise TypeError(f"a word is a str, not {type(word).__name__}")
+    if word.isascii() and word.isalpha():
+        return word.lower()
     return key_of(word)
 
 
@@ -216,4 +254,16 @@ def _given(
 
 @lru_cache(maxsize=1)
 def _default() -> Lexicon:
-    return Lexicon(WORDS.read_text(encoding="utf-8").split())
+    return Lexicon.from_rows(WORDS.read_text(encoding="utf-8"))
+
+
+def compile_words(path: Path = WORDS) -> Lexicon:
+    """Look up every word of data/words.tsv (its first column) again and rewrite the file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lexicon = Lexicon(line.split("\t")[0] for line in lines)
+    path.write_text("".join(lexicon.rows()), encoding="utf-8")
+    return lexicon
+
+
+if __name__ == "__main__":
+    print(compile_words())
