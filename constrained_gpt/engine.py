@@ -1,0 +1,141 @@
+"""A loaded model that reads a prompt once and then takes one token per row: ids in, logits out.
+
+The only border between torch and numpy. Knows no words, no lattice and no sampling; the decoders in
+`decoding/` call it.
+
+A row's logits do not depend on the other rows: matrix products on a CPU round differently for some
+numbers of rows, so the rows are always padded to a multiple of `ROW_BLOCK`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .checkpoint import Checkpoint, load
+from .kv_cache import KVCache
+from .model import GPT
+from .tokenizer import Tokenizer
+
+ROW_BLOCK = 8  # on a CPU; measured: see bench/LOG.md
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Engine:
+    """A model, its tokenizer, and the two calls that decoding needs."""
+
+    def __init__(self, model: GPT, tokenizer: Tokenizer, name: str) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.n_vocab = model.config.vocab_size
+        self.max_positions = model.config.block_size
+        parameter = next(model.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: str = "float32"
+    ) -> Engine:
+        """Load a registered name, a Hugging Face folder, a GGUF file or a nanoGPT ckpt.pt."""
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        target = _device(device)
+        return cls.from_checkpoint(load(name_or_path), device=target, dtype=DTYPES[dtype])
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> Engine:
+        """An engine around an already loaded checkpoint."""
+        with torch.device("meta"):
+            model = GPT(checkpoint.config)
+        state = {n: t.to(device=device, dtype=dtype) for n, t in checkpoint.state_dict.items()}
+        if checkpoint.config.tied:
+            state["lm_head.weight"] = state["transformer.wte.weight"]
+        model.load_state_dict(state, assign=True)
+        if checkpoint.config.tied:
+            model.lm_head.weight = model.transformer["wte"].weight  # type: ignore[assignment]
+        return cls(model.requires_grad_(False), checkpoint.tokenizer, checkpoint.name)
+
+    @torch.inference_mode()
+    def prefill(
+        self, ids: Sequence[int], batch: int, max_new: int
+    ) -> tuple[KVCache, npt.NDArray[np.float32]]:
+        """Read the prompt once for the whole batch. Returns the cache for `batch` rows that may grow by
+        `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,)."""
+        prompt = np.asarray(ids)
+        if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "iu":
+            raise ValueError("the prompt must be a non-empty list of token ids; encode a text first")
+        self._check_tokens(prompt)
+        for name, value in (("batch", batch), ("max_new", max_new)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        if prompt.size + max_new > self.max_positions:
+            raise ValueError(
+                f"the prompt has {prompt.size} tokens and up to {max_new} may be written, more than the "
+                f"{self.max_positions} that {self.name} can hold; shorten the prompt"
+            )
+        length = int(prompt.size)
+        hidden, k, v = self.model.prefill(self._padded(prompt, limit=self.max_positions), length)  # (1, C)
+        cache = KVCache(k, v, int(batch), int(max_new))
+        return cache, self._logits(hidden, 1)[0]
+
+    @torch.inference_mode()
+    def decode_step(self, cache: KVCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Give every row its next token, (B,); returns the logits after it, (B, n_vocab)."""
+        new = np.asarray(tokens)
+        if new.shape != (cache.batch,) or new.dtype.kind not in "iu":
+            raise ValueError(
+                f"tokens must be {cache.batch} integers, one per row of the cache, got shape {new.shape} "
+                f"of {new.dtype}; cache.select changes the number of rows"
+            )
+        self._check_tokens(new)
+        if cache.length >= cache.max_new:
+            raise ValueError(
+                f"the cache holds the {cache.max_new} new tokens it was made for; prefill with a larger max_new"
+            )
+        hidden = self.model.step(self._padded(new), cache)  # (R, C)
+        return self._logits(hidden, cache.batch)
+
+    def _logits(self, hidden: Tensor, rows: int) -> npt.NDArray[np.float32]:
+        missing = -hidden.shape[0] % ROW_BLOCK
+        if missing and self.device.type == "cpu":
+            hidden = torch.cat((hidden, hidden.new_zeros(missing, hidden.shape[1])))
+        logits = self.model.lm_head(hidden)[:rows]  # (rows, V)
+        return logits.float().cpu().numpy()
+
+    def _padded(self, ids: npt.NDArray[np.integer], limit: int | None = None) -> Tensor:
+        n = ids.size
+        if self.device.type == "cpu":
+            n += -n % ROW_BLOCK
+        if limit is not None:
+            n = min(n, limit)
+        padded = np.zeros(n, dtype=np.int64)
+        padded[: ids.size] = ids
+        return torch.from_numpy(padded).to(self.device)
+
+    def _check_tokens(self, tokens: npt.NDArray[np.integer]) -> None:
+        if int(tokens.min()) < 0 or int(tokens.max()) >= self.n_vocab:
+            raise ValueError(
+                f"token ids must lie in 0..{self.n_vocab - 1}, got {tokens.min()}..{tokens.max()}; "
+                "encode with this engine's tokenizer"
+            )
+
+    def __repr__(self) -> str:
+        return f"Engine({self.name!r}, n_vocab={self.n_vocab}, device={self.device}, dtype={self.dtype})"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
+    if name != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, but torch sees no GPU; use device='cpu' or 'auto'")
+    return torch.device(name)

@@ -1,0 +1,300 @@
+"""One decoder in nanoGPT's style and names, configured as GPT-2 or as a Llama-class model.
+
+Knows tensors; knows no tokenizer, no lattice and no text. The engine runs it with a cache, the trainer
+without. Shapes in the comments: B rows, T positions, C width, H heads, KV key/value heads, d head size.
+
+GPT-2: learned positions, LayerNorm, GELU. Llama: rotary positions, RMSNorm, SwiGLU, grouped queries.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+from torch.nn import functional as F
+
+from .kv_cache import KVCache
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """nanoGPT's fields first, with nanoGPT's defaults; the rest turns GPT-2 into a Llama."""
+
+    block_size: int = 1024
+    vocab_size: int = 50304
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    dropout: float = 0.0
+    bias: bool = True
+    n_kv_head: int | None = None  # None: as many as n_head
+    head_dim: int | None = None  # None: n_embd // n_head
+    n_inner: int | None = None  # None: 4 * n_embd
+    norm: str = "layernorm"  # or "rmsnorm"
+    norm_eps: float = 1e-5
+    mlp: str = "gelu"  # or "gelu_tanh" (GPT-2 as published), "swiglu"
+    rope_theta: float | None = None  # None: learned positions
+    tied: bool = True  # lm_head is wte
+
+    def __post_init__(self) -> None:
+        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd", "kv_heads", "width", "inner"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}; mend the model's configuration")
+        if self.head_dim is None and self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}; mend the model's configuration"
+            )
+        if self.n_head % self.kv_heads:
+            raise ValueError(
+                f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; "
+                "mend the model's configuration"
+            )
+        for name, known in (("norm", ("layernorm", "rmsnorm")), ("mlp", ("gelu", "gelu_tanh", "swiglu"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.rope_theta is not None and (self.width % 2 or not self.rope_theta > 0):
+            raise ValueError(
+                f"rotary positions need an even head size and a positive base, got {self.width} and "
+                f"{self.rope_theta}; mend the model's configuration"
+            )
+
+    @property
+    def kv_heads(self) -> int:
+        return self.n_head if self.n_kv_head is None else self.n_kv_head
+
+    @property
+    def width(self) -> int:
+        """Size of one head."""
+        return self.n_embd // self.n_head if self.head_dim is None else self.head_dim
+
+    @property
+    def inner(self) -> int:
+        return 4 * self.n_embd if self.n_inner is None else self.n_inner
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm with an optional bias."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.n_embd))
+        self.bias = nn.Parameter(torch.zeros(config.n_embd)) if config.bias else None
+        self.eps = config.norm_eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x), computed in float32."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.n_embd))
+        self.eps = config.norm_eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.float()
+        y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * y.to(x.dtype)
+
+
+def _norm(config: GPTConfig) -> nn.Module:
+    return RMSNorm(config) if config.norm == "rmsnorm" else LayerNorm(config)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions: the halves of each head turned by the angles of its position."""
+    a, b = x.chunk(2, dim=-1)  # (..., d/2) each
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+class CausalSelfAttention(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head, self.n_kv, self.d = config.n_head, config.kv_heads, config.width
+        self.dropout = config.dropout
+        # query, key and value of all heads in one product
+        self.c_attn = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv) * self.d, bias=config.bias)
+        self.c_proj = nn.Linear(self.n_head * self.d, config.n_embd, bias=config.bias)
+        self.resid_dropout = nn.Dropout(config.dropout)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., C) -> q (..., H, d), k (..., KV, d), v (..., KV, d)."""
+        qkv = self.c_attn(x).unflatten(-1, (self.n_head + 2 * self.n_kv, self.d))  # (..., H + 2 KV, d)
+        q, k, v = qkv.split((self.n_head, self.n_kv, self.n_kv), dim=-2)
+        return q, k, v
+
+    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (t.transpose(1, 2) for t in self.split(x))  # (B, H | KV, T, d)
+        if angles is not None:
+            q, k = rotate(q, *angles), rotate(k, *angles)  # angles: (T, d/2)
+        y = F.scaled_dot_product_attention(
+            q, k, v,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=True,
+            enable_gqa=self.n_kv != self.n_head,
+        )  # (B, H, T, d)  # fmt: skip
+        y = y.transpose(1, 2).flatten(2)  # (B, T, H d)
+        return self.resid_dropout(self.c_proj(y)), k, v
+
+    def step(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int) -> Tensor:
+        """One new position for every row: x (R, C), R >= rows of the cache, the rest is padding."""
+        q, k, v = self.split(x)  # (R, H, d), (R, KV, d), (R, KV, d)
+        if angles is not None:
+            q, k = rotate(q, *angles), rotate(k, *angles)  # angles: (1, d/2)
+        b = cache.batch
+        cache.append(layer, k[:b], v[:b])
+        y = x.new_zeros(x.shape[0], self.n_head, self.d)  # (R, H, d)
+        y[:b] = attend(q[:b], cache, layer)
+        return self.c_proj(y.flatten(1))
+
+
+def attend(q: Tensor, cache: KVCache, layer: int) -> Tensor:
+    """One query per row, (B, H, d), against the shared prefix and the row's own tail -> (B, H, d)."""
+    n = cache.length + 1  # the new position is written
+    b, h, d = q.shape
+    kv = cache.prefix_k.shape[1]
+    q = q.view(b, kv, h // kv, d)  # (B, KV, G, d)
+    keys = torch.cat(
+        (cache.prefix_k[layer].expand(b, -1, -1, -1), cache.tail_k[layer, :, :, :n]), dim=2
+    )  # (B, KV, P + n, d)
+    values = torch.cat((cache.prefix_v[layer].expand(b, -1, -1, -1), cache.tail_v[layer, :, :, :n]), dim=2)
+    scores = (q @ keys.transpose(-1, -2)).float() / math.sqrt(d)  # (B, KV, G, P + n)
+    return (scores.softmax(-1).to(q.dtype) @ values).reshape(b, h, d)
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.kind = config.mlp
+        wide = 2 * config.inner if config.mlp == "swiglu" else config.inner  # swiglu: gate, then up
+        self.c_fc = nn.Linear(config.n_embd, wide, bias=config.bias)
+        self.c_proj = nn.Linear(config.inner, config.n_embd, bias=config.bias)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.c_fc(x)
+        if self.kind == "swiglu":
+            gate, up = x.chunk(2, dim=-1)
+            x = F.silu(gate) * up
+        else:
+            x = F.gelu(x, approximate="tanh" if self.kind == "gelu_tanh" else "none")
+        return self.dropout(self.c_proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = _norm(config)
+        self.attn = CausalSelfAttention(config)
+        self.ln_2 = _norm(config)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+        y, k, v = self.attn(self.ln_1(x), angles)
+        x = x + y
+        return x + self.mlp(self.ln_2(x)), k, v
+
+    def step(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int) -> Tensor:
+        x = x + self.attn.step(self.ln_1(x), angles, cache, layer)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    """tokens -> logits of the next one."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        parts: dict[str, nn.Module] = {"wte": nn.Embedding(config.vocab_size, config.n_embd)}
+        if config.rope_theta is None:
+            parts["wpe"] = nn.Embedding(config.block_size, config.n_embd)
+        parts["drop"] = nn.Dropout(config.dropout)
+        parts["h"] = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        parts["ln_f"] = _norm(config)
+        self.transformer = nn.ModuleDict(parts)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tied:
+            self.lm_head.weight = self.transformer["wte"].weight  # type: ignore[assignment]
+        self.apply(self._init_weights)
+        for name, p in self.named_parameters():
+            if name.endswith("c_proj.weight"):
+                nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(2 * config.n_layer))
+
+    @staticmethod
+    def _init_weights(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, mean=0.0, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def _angles(self, start: int, end: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
+        """cos and sin of the rotary angles of positions start..end-1, (T, d/2) each."""
+        theta = self.config.rope_theta
+        if theta is None:
+            return None
+        half = torch.arange(0, self.config.width, 2, dtype=torch.float32, device=like.device)
+        frequency = 1.0 / theta ** (half / self.config.width)  # (d/2,)
+        position = torch.arange(start, end, dtype=torch.float32, device=like.device)
+        angle = torch.outer(position, frequency)  # (T, d/2)
+        return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+
+    def _embed(self, idx: Tensor, start: int, end: int) -> Tensor:
+        """(B, T) -> (B, T, C), or (B,) -> (B, C) when end == start + 1."""
+        if end > self.config.block_size:
+            raise ValueError(
+                f"{end} positions asked of a model that has {self.config.block_size}; shorten the prompt or the text"
+            )
+        x = self.transformer["wte"](idx)
+        if "wpe" in self.transformer:
+            wpe = self.transformer["wpe"].weight[start:end]  # type: ignore[index]
+            x = x + wpe  # (T, C) to every row
+        return self.transformer["drop"](x)
+
+    def hidden(self, idx: Tensor) -> Tensor:
+        """(B, T) -> (B, T, C): the last layer's output after its norm."""
+        x, _, _ = self._read(idx)
+        return x
+
+    def _read(self, idx: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        end = idx.shape[1]
+        x = self._embed(idx, 0, end)  # (B, T, C)
+        angles = self._angles(0, end, x)
+        keys, values = [], []
+        for block in self.transformer["h"]:  # type: ignore[union-attr]
+            x, k, v = block(x, angles)  # (B, T, C), (B, KV, T, d) twice
+            keys.append(k)
+            values.append(v)
+        return self.transformer["ln_f"](x), keys, values
+
+    def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Logits. Without a cache: (B, T) -> (B, T, V). With one: (B,) or (B, 1), one new token a row
+        -> (B, V); the cache moves on by one position."""
+        if cache is None:
+            return self.lm_head(self.hidden(idx))
+        return self.lm_head(self.step(idx.reshape(-1), cache))
+
+    def prefill(self, idx: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Read a prompt (T,) of which the first `length` tokens count, the rest is padding.
+
+        Returns the hidden state of the last that counts, (1, C), and keys and values, (L, KV, length, d).
+        """
+        x, keys, values = self._read(idx[None])  # (1, T, C)
+        k = torch.stack([k[0, :, :length] for k in keys])  # (L, KV, P, d)
+        v = torch.stack([v[0, :, :length] for v in values])
+        return x[0, length - 1 : length], k, v
+
+    def step(self, idx: Tensor, cache: KVCache) -> Tensor:
+        """One new token for every row, (R,) with R >= cache.batch, the rest is padding -> hidden (R, C)."""
+        start = cache.position
+        x = self._embed(idx, start, start + 1)  # (R, C)
+        angles = self._angles(start, start + 1, x)
+        for layer, block in enumerate(self.transformer["h"]):  # type: ignore[arg-type]
+            x = block.step(x, angles, cache, layer)
+        cache.advance()
+        return self.transformer["ln_f"](x)

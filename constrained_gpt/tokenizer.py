@@ -1,0 +1,225 @@
+"""Text to token ids and back, always through tiktoken.
+
+Knows bytes, merges and special tokens; knows no model, no lattice and no chat wording. Called by the
+checkpoint loader, which builds one per model, by the lattice and by the prompt builder.
+
+tiktoken wants a token's id to be its merge priority. Checkpoints number their tokens as they like
+(SmolLM2 starts with 17 special ones), so a `Tokenizer` ranks the tokens by their merges, gives those
+ranks to tiktoken, and translates between rank and id with two tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+import tiktoken
+
+GPT2_PATTERN = (
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+)
+# Digits stand alone; then GPT-2's rule on what lies between them. A run of white space before a digit
+# ends its piece, so it is taken whole, where before a letter its last blank goes to the word.
+DIGITS_PATTERN = (
+    r"\p{N}|'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?![^\s\p{N}])|\s"
+)
+PATTERNS: Mapping[str, str] = {
+    "gpt2": GPT2_PATTERN,
+    "gpt-2": GPT2_PATTERN,
+    "default": GPT2_PATTERN,
+    "smollm": DIGITS_PATTERN,
+}
+
+_PRINTABLE = [b for b in range(256) if chr(b).isprintable() and chr(b) != " "]
+_BYTE_ORDER = _PRINTABLE + [b for b in range(256) if b not in _PRINTABLE]
+_CHAR_TO_BYTE: dict[str, int] = {
+    chr(b) if i < len(_PRINTABLE) else chr(256 + i - len(_PRINTABLE)): b
+    for i, b in enumerate(_BYTE_ORDER)
+}
+_BYTE_TO_CHAR = {b: c for c, b in _CHAR_TO_BYTE.items()}
+
+
+def to_bytes(token: str) -> bytes:
+    """The bytes behind a byte-level token as vocabulary files spell it ("Ġfrog" -> b" frog")."""
+    try:
+        return bytes([_CHAR_TO_BYTE[c] for c in token])
+    except KeyError as error:
+        raise ValueError(
+            f"token {token!r} is not in byte-level spelling; only byte-level BPE vocabularies "
+            "(GPT-2's kind) can be read: use such a checkpoint"
+        ) from error
+
+
+def to_spelling(data: bytes) -> str:
+    """The spelling of bytes in vocabulary files; undoes `to_bytes`."""
+    return "".join(_BYTE_TO_CHAR[b] for b in data)
+
+
+class Tokenizer:
+    """One tiktoken encoding under a checkpoint's own token ids."""
+
+    def __init__(
+        self,
+        name: str,
+        token_bytes: Sequence[bytes],
+        ranks: Mapping[bytes, int],
+        pattern: str,
+        special_tokens: Mapping[str, int],
+        *,
+        eos: int,
+        chat: str | None = None,
+    ) -> None:
+        """`token_bytes[id]` for every id; `ranks`: bytes -> merge priority, dense from 0; specials by id."""
+        self.name = name
+        self.n_vocab = len(token_bytes)
+        if not 0 <= eos < self.n_vocab:
+            raise ValueError(
+                f"end-of-text id {eos} is outside the vocabulary of {self.n_vocab}; "
+                "give the id of a token that ends a text"
+            )
+        self.eos = eos
+        self.chat = chat
+        self.special_tokens: dict[str, int] = dict(special_tokens)
+        self._bytes: tuple[bytes, ...] = tuple(token_bytes)
+        first_special = len(ranks)
+        special_ranks = {t: first_special + i for i, t in enumerate(self.special_tokens)}
+        self._encoding = tiktoken.Encoding(
+            name,
+            pat_str=pattern,
+            mergeable_ranks=dict(ranks),
+            special_tokens=special_ranks,
+        )
+        id_of = np.full(first_special + len(special_ranks), -1, dtype=np.int64)  # (ranks + specials,)
+        ids: dict[bytes, int] = {}
+        specials = set(self.special_tokens.values())
+        for i, data in enumerate(self._bytes):
+            if i not in specials:
+                ids.setdefault(data, i)
+        for data, rank in ranks.items():
+            id_of[rank] = ids.get(data, -1)
+        for text, rank in special_ranks.items():
+            id_of[rank] = self.special_tokens[text]
+        self._id_of: list[int] = id_of.tolist()
+        self._identity = self._id_of == list(range(len(self._id_of)))
+        digest = hashlib.sha256()
+        for part in (pattern.encode(), repr(sorted(self.special_tokens.items())).encode()):
+            digest.update(len(part).to_bytes(8, "little") + part)
+        digest.update(np.array([len(b) for b in self._bytes], dtype="<i8").tobytes())
+        digest.update(b"".join(self._bytes))
+        digest.update(id_of.astype("<i8").tobytes())
+        digest.update(repr((self.n_vocab, eos, chat)).encode())
+        self.content_hash: str = digest.hexdigest()
+
+    # -- building ---------------------------------------------------------------------------------
+
+    @staticmethod
+    @lru_cache(maxsize=1)
+    def gpt2() -> Tokenizer:
+        """GPT-2's encoding, from the ranks shipped with this package: works offline."""
+        merges = gpt2_merges()
+        ranks = _ranks_from_merges(merges)
+        tokens = sorted(ranks, key=ranks.__getitem__)
+        tokens.append(b"<|endoftext|>")
+        return Tokenizer(
+            "gpt2", tokens, ranks, GPT2_PATTERN, {"<|endoftext|>": 50256}, eos=50256
+        )
+
+    @staticmethod
+    def from_merges(
+        name: str,
+        tokens: Sequence[str],
+        merges: Iterable[str | Sequence[str]],
+        pattern: str,
+        special_tokens: Mapping[str, int],
+        *,
+        eos: int,
+        chat: str | None = None,
+    ) -> Tokenizer:
+        """From a vocabulary in byte-level spelling (index = id) and its merges, in order of priority.
+
+        `merges` are "a b" strings, as in merges.txt and GGUF, or pairs, as newer tokenizer.json have.
+        """
+        special_ids = set(special_tokens.values())
+        for text, i in special_tokens.items():
+            if not 0 <= i < len(tokens):
+                raise ValueError(
+                    f"special token {text!r} has id {i}, outside the vocabulary of {len(tokens)}; "
+                    "the tokenizer files do not belong together: fetch the checkpoint again"
+                )
+        texts = {i: text for text, i in special_tokens.items()}
+        data = [
+            texts[i].encode() if i in special_ids else to_bytes(token)
+            for i, token in enumerate(tokens)
+        ]
+        pairs: list[tuple[str, str]] = []
+        for merge in merges:
+            pair = tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
+            if len(pair) != 2:
+                raise ValueError(
+                    f"merge {merge!r} is not a pair of tokens; fetch the tokenizer files again"
+                )
+            pairs.append((pair[0], pair[1]))
+        return Tokenizer(
+            name, data, _ranks_from_merges(pairs), pattern, special_tokens, eos=eos, chat=chat
+        )
+
+    # -- using ------------------------------------------------------------------------------------
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`; what looks like a special token is ordinary text here."""
+        return self._to_ids(self._encoding.encode_ordinary(_valid(text)))
+
+    def encode_special(self, text: str) -> list[int]:
+        """Ids of `text` with special tokens recognised; for prompts built by the program alone."""
+        return self._to_ids(self._encoding.encode(_valid(text), allowed_special="all"))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; bytes that are not UTF-8 become U+FFFD."""
+        return b"".join([self.token_bytes(i) for i in ids]).decode("utf-8", errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that one token stands for (a special token: its name)."""
+        if not 0 <= token < self.n_vocab:
+            raise ValueError(
+                f"token {token} is outside the vocabulary 0..{self.n_vocab - 1}; "
+                "was it made with another tokenizer?"
+            )
+        return self._bytes[token]
+
+    def _to_ids(self, ranks: list[int]) -> list[int]:
+        if self._identity:
+            return ranks
+        id_of = self._id_of
+        return [i for r in ranks if (i := id_of[r]) >= 0]
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.name!r}, n_vocab={self.n_vocab}, eos={self.eos}, chat={self.chat!r})"
+
+
+def gpt2_merges() -> list[tuple[str, str]]:
+    """GPT-2's 50,000 merges in order of priority (data/gpt2_merges.txt.xz)."""
+    packed = resources.files(__package__).joinpath("data/gpt2_merges.txt.xz").read_bytes()
+    lines = lzma.decompress(packed).decode().split("\n")[1:-1]
+    return [(a, b) for a, b in (line.split(" ") for line in lines)]
+
+
+def _ranks_from_merges(merges: Iterable[tuple[str, str]]) -> dict[bytes, int]:
+    """bytes -> priority: the 256 bytes in GPT-2's order, then each merge's result where first made."""
+    ranks = {bytes([b]): i for i, b in enumerate(_BYTE_ORDER)}
+    for a, b in merges:
+        ranks.setdefault(to_bytes(a) + to_bytes(b), len(ranks))
+    return ranks
+
+
+def _valid(text: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"text must be str, got {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates: same replacement that tiktoken makes
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
