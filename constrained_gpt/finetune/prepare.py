@@ -1,6 +1,6 @@
-"""Poems to token files: train.bin and val.bin as nanoGPT reads them (uint16), and a card beside them.
+"""Poems to token files: train.bin and val.bin as nanoGPT reads them (uint16), and a card.
 
-Knows files and a tokenizer; knows no model's weights and no rule of verse. Called by `haiku prepare`.
+Knows files and a tokenizer; knows no weights and no rule of verse. Called by `haiku prepare`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from .. import poems
+from ..cache import written_whole
 from ..tokenizer import Tokenizer
-from .atomic import replacing
 
 SCHEMA = 1
 CARD = "card.json"
@@ -57,7 +57,7 @@ def prepare(
     tokenizer = tokenizer or tokenizer_of(model)
     if tokenizer.n_vocab > 1 << 16:
         raise ValueError(
-            f"the vocabulary of {tokenizer.name} has {tokenizer.n_vocab} tokens and uint16 holds 65536; "
+            f"{tokenizer.name} has {tokenizer.n_vocab} tokens and uint16 holds 65536; "
             "use a model with a smaller one (gpt2, smollm2)"
         )
     held = [text for text in texts if _place(text) < val_fraction]
@@ -77,10 +77,10 @@ def prepare(
     }
     for split, chosen in (("train", kept), ("val", held)):
         ids = _encode(chosen, tokenizer)  # (tokens of all poems,)
-        with replacing(out / f"{split}.bin") as temporary:
+        with written_whole(out / f"{split}.bin") as temporary:
             temporary.write_bytes(ids.tobytes())
         card[split] = {"poems": len(chosen), "tokens": len(ids)}
-    with replacing(out / CARD) as temporary:
+    with written_whole(out / CARD) as temporary:
         temporary.write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", "utf-8")
     return card
 
@@ -101,7 +101,7 @@ def read_tokens(data: str | Path, split: str, tokenizer: Tokenizer) -> np.ndarra
     card = read_card(data)
     if card["tokenizer_hash"] != tokenizer.content_hash:
         raise ValueError(
-            f"{data} was prepared with the tokens of {card['tokenizer']}, not those of {tokenizer.name}; "
+            f"{data} holds tokens of {card['tokenizer']}, not of {tokenizer.name}; "
             "run `haiku prepare` with the same --model"
         )
     path = Path(data) / f"{split}.bin"

@@ -11,7 +11,7 @@ import csv
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
-from ..model import GPT, GPTConfig
-from .atomic import replacing
+from ..model import GPT
 from .evaluate import evaluate
 from .prepare import read_tokens
 
@@ -71,7 +71,7 @@ class TrainConfig:
 
 
 def lr_at(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step, counted from 0: linear warm-up, cosine decay, then the minimum."""
+    """The learning rate of a step, counted from 0: warm-up, cosine decay, then the minimum."""
     top = config.learning_rate
     low = top / 10 if config.min_lr is None else config.min_lr
     end = config.max_iters if config.lr_decay_iters is None else config.lr_decay_iters
@@ -97,8 +97,11 @@ def build(model: str | Path) -> tuple[GPT, Checkpoint]:
     """A model with its weights, and the checkpoint they came from."""
     checkpoint = load(str(model))
     gpt = GPT(checkpoint.config)
-    gpt.load_state_dict(checkpoint.state_dict)
-    return gpt.float(), checkpoint
+    state = dict(checkpoint.state_dict)
+    if checkpoint.config.tied:
+        state["lm_head.weight"] = state["transformer.wte.weight"]
+    gpt.load_state_dict(state)
+    return gpt, checkpoint
 
 
 def optimizer_of(model: GPT, config: TrainConfig) -> torch.optim.AdamW:
@@ -124,7 +127,7 @@ def batch(
 
 
 def train(config: TrainConfig, *, log: Callable[[str], None] = print) -> dict[str, Any]:
-    """Train as the configuration says; returns the last losses. Ctrl-C keeps the last checkpoint."""
+    """Train as the configuration says; returns the losses. Ctrl-C keeps the last checkpoint."""
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     device = device_of(config.device)
@@ -137,8 +140,8 @@ def train(config: TrainConfig, *, log: Callable[[str], None] = print) -> dict[st
     tokenizer = tokenizer or checkpoint.tokenizer
     if config.block_size > checkpoint.config.block_size:
         raise ValueError(
-            f"block_size={config.block_size} is longer than the model's {checkpoint.config.block_size}; "
-            "lower it"
+            f"block_size={config.block_size} is longer than the model's, "
+            f"{checkpoint.config.block_size}; lower it"
         )
     tokens = read_tokens(config.data, "train", tokenizer)
     held = read_tokens(config.data, "val", tokenizer)
@@ -221,7 +224,7 @@ def _loss(model: GPT, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
+    with written_whole(path) as temporary:
         torch.save(state, temporary)
 
 
@@ -231,7 +234,7 @@ def _begin_metrics(path: Path, start: int) -> None:
     if start and path.is_file():
         with path.open(newline="") as file:
             rows = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= start]
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
 
 
