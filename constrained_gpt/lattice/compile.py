@@ -118,10 +118,16 @@ def wanted_phrases(form: Form, lexicon: Lexicon) -> dict[tuple[str, ...], bool] 
         if form.kigo == "any":
             return {keys: bool(seasons) for keys, seasons in saijiki.entries.items()}
         return {keys: form.kigo in seasons for keys, seasons in saijiki.entries.items()}
+    asked = {keys_of(phrase) for phrase in form.kigo}
     return {
-        keys: bool(seasons) and saijiki.phrases[keys] in form.kigo
+        keys: bool(seasons) and (keys in asked or keys_of(saijiki.phrases[keys]) in asked)
         for keys, seasons in saijiki.entries.items()
     }
+
+
+def keys_of(phrase: str) -> tuple[str, ...]:
+    """A phrase as the saijiki files it: the keys of all its words in a row."""
+    return tuple(key for word in phrase.split() for key in kigo_rules.keys(word))
 
 
 def _countable(
@@ -248,7 +254,8 @@ def _rules(
         bits=bits,
         column=arrays["column"],
         dangling=dangling if form.dangling == "forbidden" else np.zeros(len(words), bool),
-        sounds=[tuple(lexicon.sounds(word)) for word in words],
+        # A word nobody has heard still equals itself: it gets a sound of its own.
+        sounds=[tuple(lexicon.sounds(word)) or ((f"={word}", ""),) for word in words],
         rhyme=form.rhyme,
         kireji=form.kireji,
         season=season,

@@ -1,0 +1,78 @@
+"""What a caller may say about the draw, checked once; and what a decoder gives back.
+
+Plain data. Knows no model and no lattice. Made by `generate`, read by the decoders.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}={value!r} is not a number; give one such as 0.8")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value!r} is not finite; give a number such as 0.8")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a token is drawn among those allowed.
+
+    The order is: repetition penalty (on logits of tokens already written), mask, temperature,
+    top-k, top-p, min-p. temperature 0 takes the most likely token. top_k None or 0: no limit.
+    particles, beams: width of SMC and beam search.
+    """
+
+    temperature: float = 0.8
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = 0.05
+    repetition_penalty: float = 1.0
+    particles: int = 16
+    beams: int = 8
+
+    def __post_init__(self) -> None:
+        if _number("temperature", self.temperature) < 0:
+            raise ValueError(
+                f"temperature={self.temperature} is negative; "
+                "0 takes the likeliest word, 1 draws as the model would"
+            )
+        if self.top_p is not None and not 0 < _number("top_p", self.top_p) <= 1:
+            raise ValueError(f"top_p={self.top_p} is outside (0, 1]; leave it out or give 0.9, say")
+        if self.min_p is not None and not 0 <= _number("min_p", self.min_p) <= 1:
+            raise ValueError(f"min_p={self.min_p} is outside [0, 1]; leave it out or give 0.05, say")
+        if _number("repetition_penalty", self.repetition_penalty) <= 0:
+            raise ValueError(
+                f"repetition_penalty={self.repetition_penalty} is not positive; 1 means none"
+            )
+        for name in ("top_k", "particles", "beams"):
+            value = getattr(self, name)
+            if value is None and name == "top_k":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"{name}={value!r} is not a whole number")
+            if value < (0 if name == "top_k" else 1):
+                raise ValueError(f"{name}={value} is too small; give a positive number")
+
+
+@dataclass
+class Path:
+    """One finished poem as tokens.
+
+    tokens: ids, the one that ends the poem included. log_p: log-probability of the tokens under
+    the model (softmax of its logits, no temperature), given the prompt. weight: log importance
+    weight towards p(poem | prompt) on the form: log p - log q for a single draw; for SMC the log
+    of its population's estimate of the form's probability. log_q: log-probability of the draws
+    (nan where a decoder does not draw). log_mass: model probability of the allowed set, a step.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    log_p: float = 0.0
+    log_q: float = 0.0
+    weight: float = 0.0
+    log_mass: list[float] = field(default_factory=list)

@@ -1,0 +1,53 @@
+"""Plain sampling: every poem drawn token by token from the masked model, each on its own numbers.
+
+The mask distorts the model's distribution a little at every step; the path's weight says by how
+much. Called by `generate` as strategy "sample".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from constrained_gpt.decoding.batch import Batch, LanguageModel
+from constrained_gpt.decoding.options import Options, Path
+from constrained_gpt.lattice import Lattice
+
+OnToken = Callable[[int, list[int], int], None]  # poem, tokens so far, lines finished
+
+
+def sample(
+    model: LanguageModel,
+    lattice: Lattice,
+    prompt: Sequence[int],
+    generators: Sequence[np.random.Generator],
+    options: Options,
+    *,
+    start: np.ndarray | None = None,
+    on_token: OnToken | None = None,
+) -> list[Path]:
+    """One path for every generator. A poem depends on its generator alone, not on its batch."""
+    batch = Batch(model, lattice, prompt, len(generators), start)
+    paths = [Path() for _ in generators]
+    poem = np.arange(len(generators))  # which poem a row writes
+    while True:
+        uniforms = np.array([generators[p].random() for p in poem])
+        draw = batch.draw(options, uniforms)
+        finished = batch.push(draw.tokens)
+        lines = lattice.line(batch.states)
+        for row, p in enumerate(poem.tolist()):
+            path = paths[p]
+            path.tokens.append(int(draw.tokens[row]))
+            path.log_p += float(draw.log_p[row])
+            path.log_q += float(draw.log_q[row])
+            path.log_mass.append(float(draw.log_mass[row]))
+            path.weight = path.log_p - path.log_q
+            if on_token is not None:
+                on_token(p, path.tokens, int(lines[row]))
+        going = np.flatnonzero(~finished)
+        if not len(going):
+            return paths
+        poem = poem[going]
+        batch.select(going)
+        batch.read()

@@ -1,0 +1,456 @@
+"""generate() and stream(): the only file that sees all rooms.
+
+Checks what the caller asks, picks model, lexicon and lattice, lets a decoder write, and turns paths
+into poems, each read again by the validator before it is handed out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from constrained_gpt import prompts
+from constrained_gpt.decoding import STRATEGIES, Options, Path
+from constrained_gpt.engine import Engine
+from constrained_gpt.first_line import start_after
+from constrained_gpt.lattice import Lattice, LatticeError, compile
+from constrained_gpt.lexicon import HAIKU, SEASONS, Form, Kigo, Lexicon, Report, validate
+
+DEFAULT_MODEL = "smollm2"
+_BATCH = 32
+_ATTEMPTS = 20  # draws for one poem before giving up on finding a new one
+
+
+@dataclass(frozen=True, repr=False)
+class Haiku:
+    """One poem and how it came about. Prints as the poem.
+
+    logprob: log-probability under the model of the tokens it wrote (a given first line is not
+    among them), natural log. weight: log importance weight (see `decoding.Path`). tokens: ids of
+    the poem without its end token. seed, index: generate(..., seed=seed)[index] writes it again.
+    """
+
+    text: str
+    logprob: float
+    weight: float
+    tokens: tuple[int, ...]
+    report: Report
+    seed: int
+    index: int
+    model: str
+    prompt: str
+    log_mass: tuple[float, ...] = field(default=())
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the poem."""
+        return tuple(self.text.split("\n"))
+
+    @property
+    def syllables(self) -> tuple[tuple[int, ...], ...]:
+        """Syllables of every word, line by line: one reading that fits the form."""
+        return tuple(
+            _fitting_reading([w.counts for w in line.words], line.target)
+            for line in self.report.lines
+        )
+
+    @property
+    def kigo(self) -> tuple[str, ...]:
+        """The season words as the saijiki names them."""
+        return tuple(k.phrase for k in self.report.kigo)
+
+    @property
+    def season(self) -> str | None:
+        """The season asked for, else that of the first season word; None without one."""
+        asked = self.report.form.kigo
+        if isinstance(asked, str) and asked in SEASONS:
+            return asked
+        return _season(self.report.kigo)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return (
+            f"<Haiku {' / '.join(self.lines)!r} season={self.season} logprob={self.logprob:.1f} "
+            f"seed={self.seed} index={self.index}>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "text": self.text,
+            "lines": list(self.lines),
+            "syllables": [list(line) for line in self.syllables],
+            "kigo": list(self.kigo),
+            "season": self.season,
+            "logprob": self.logprob,
+            "weight": self.weight if np.isfinite(self.weight) else None,
+            "tokens": list(self.tokens),
+            "seed": self.seed,
+            "index": self.index,
+            "model": self.model,
+            "prompt": self.prompt,
+        }
+
+
+def generate(
+    prompt: str,
+    n: int = 1,
+    *,
+    model: str | os.PathLike[str] | Engine = DEFAULT_MODEL,
+    form: Form = HAIKU,
+    season: str | None = None,
+    kigo: str | Iterable[str] | None = None,
+    kireji: str | None = None,
+    rhyme: str | None = None,
+    dangling: str | None = None,
+    temperature: float = Options.temperature,
+    top_k: int | None = Options.top_k,
+    top_p: float | None = Options.top_p,
+    min_p: float | None = Options.min_p,
+    repetition_penalty: float = Options.repetition_penalty,
+    seed: int | None = None,
+    first_line: str | None = None,
+    lexicon: Lexicon | None = None,
+    strategy: str = "sample",
+    particles: int = Options.particles,
+    beams: int = Options.beams,
+    unique: bool = True,
+    batch_size: int | None = None,
+    policy: str = "all",
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Haiku]:
+    """Write n poems about a topic, every one valid.
+
+    prompt: the topic. model: a name (`haiku models`), a folder or file of weights, or an Engine.
+    form, and what to change in it: season (one of SEASONS), kigo ("off", "any", a season, a phrase
+    of the saijiki or several, one of which must occur), kireji, rhyme, dangling (see `Form`).
+    Without a word about the season a haiku gets any kigo. Lines do not end on the same sound
+    (rhyme "identical") nor on a function word (dangling "forbidden") unless asked otherwise.
+    temperature, top_k, top_p, min_p, repetition_penalty, particles, beams: see
+    `decoding.Options`. strategy: "sample", "smc" or "beam".
+    seed: names the poems, whatever the batch size; None picks one (`Haiku.seed`). first_line: a
+    line of yours to go on from. unique: no poem twice. policy: "all" uses only words whose
+    syllables nobody disputes, "any" allows a line some reading of which fits.
+    progress: called with (poems finished, n).
+
+    Raises ValueError or TypeError, with the cure, before anything is written.
+    """
+    job = _prepare(
+        prompt, n, model, form, season, kigo, kireji, rhyme, dangling,
+        Options(temperature, top_k, top_p, min_p, repetition_penalty, particles, beams),
+        seed, first_line, lexicon, strategy, policy,
+    )  # fmt: skip
+    rows = _checked_batch(batch_size)
+    if progress is not None:
+        progress(0, n)
+    if strategy == "beam":
+        return _distinct_beams(job, n, unique, progress)
+    poems: list[Haiku] = []
+    taken: set[str] = set()
+    for first in range(0, n, rows):
+        wanted = range(first, min(first + rows, n))
+        drafts = dict(zip(wanted, _write(job, [(i, 0) for i in wanted]), strict=True))
+        for i in wanted:
+            draft = drafts[i]
+            for attempt in itertools.count(1):
+                if not unique or draft.text not in taken:
+                    break
+                if attempt == _ATTEMPTS or temperature == 0:
+                    raise ValueError(
+                        f"only {len(poems)} different poems came up for n={n}; raise the "
+                        "temperature, widen the form, or pass unique=False"
+                    )
+                (draft,) = _write(job, [(i, attempt)])
+            taken.add(draft.text)
+            poems.append(draft)
+            if progress is not None:
+                progress(len(poems), n)
+    return poems
+
+
+def stream(
+    prompt: str,
+    n: int = 1,
+    *,
+    model: str | os.PathLike[str] | Engine = DEFAULT_MODEL,
+    form: Form = HAIKU,
+    season: str | None = None,
+    kigo: str | Iterable[str] | None = None,
+    kireji: str | None = None,
+    rhyme: str | None = None,
+    dangling: str | None = None,
+    temperature: float = Options.temperature,
+    top_k: int | None = Options.top_k,
+    top_p: float | None = Options.top_p,
+    min_p: float | None = Options.min_p,
+    repetition_penalty: float = Options.repetition_penalty,
+    seed: int | None = None,
+    first_line: str | None = None,
+    lexicon: Lexicon | None = None,
+    policy: str = "all",
+) -> Iterator[tuple[int, int, str]]:
+    """Write poems one after another and yield (poem, line, text) as each line is finished.
+
+    The same poems as generate(..., unique=False) with the same seed; a poem that repeats an
+    earlier one cannot be taken back once its lines are out.
+    """
+    job = _prepare(
+        prompt, n, model, form, season, kigo, kireji, rhyme, dangling,
+        Options(temperature, top_k, top_p, min_p, repetition_penalty),
+        seed, first_line, lexicon, "sample", policy,
+    )  # fmt: skip
+    return _lines(job, n)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything a draw needs, checked."""
+
+    engine: Engine
+    lattice: Lattice
+    lexicon: Lexicon
+    form: Form
+    prompt: str
+    ids: tuple[int, ...]
+    start: np.ndarray | None
+    first_line: str | None
+    options: Options
+    strategy: str
+    policy: str
+    seed: int
+
+
+def _prepare(
+    prompt: str,
+    n: int,
+    model: str | os.PathLike[str] | Engine,
+    form: Form,
+    season: str | None,
+    kigo: str | Iterable[str] | None,
+    kireji: str | None,
+    rhyme: str | None,
+    dangling: str | None,
+    options: Options,
+    seed: int | None,
+    first_line: str | None,
+    lexicon: Lexicon | None,
+    strategy: str,
+    policy: str,
+) -> _Job:
+    topic = prompts.checked(prompt)
+    _whole("n", n, least=1)
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy={strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
+    if not isinstance(form, Form):
+        raise TypeError(f"form is a Form such as HAIKU or Form(lines=(3, 5, 3)), not {form!r}")
+    words = Lexicon.default() if lexicon is None else lexicon
+    if not isinstance(words, Lexicon):
+        raise TypeError("lexicon is a Lexicon; make one with Lexicon.default().with_words(...)")
+    asked = _asked(form, words, season, kigo, kireji, rhyme, dangling)
+    if seed is None:
+        seed = secrets.randbelow(2**32)
+    _whole("seed", seed, least=0)
+    if policy not in ("all", "any"):
+        raise ValueError(f"policy={policy!r} is unknown; use all or any")
+    if first_line is not None and not isinstance(first_line, str):
+        raise TypeError(f"first_line is a str, not {type(first_line).__name__}")
+    engine = model if hasattr(model, "decode_step") else _engine(os.fspath(model))  # type: ignore[arg-type]
+    tokenizer = engine.tokenizer
+    asking = prompts.build(tokenizer, topic, asked)
+    lattice = _lattice(asked, words, tokenizer, policy, asking.end)
+    ids, start = asking.ids, None
+    if first_line is not None:
+        text, start = start_after(first_line, asked, words, lattice, policy)
+        first_line = text
+        ids = (*ids, *tokenizer.encode(text + "\n"))
+    return _Job(
+        engine, lattice, words, asked, topic, ids, start, first_line, options, strategy, policy, seed
+    )
+
+
+def _asked(
+    form: Form,
+    lexicon: Lexicon,
+    season: str | None,
+    kigo: str | Iterable[str] | None,
+    kireji: str | None,
+    rhyme: str | None,
+    dangling: str | None,
+) -> Form:
+    """The form with what the caller changed in it, and the taste of generate() where they did not."""
+    if season is not None:
+        if not isinstance(season, str) or season not in SEASONS:
+            raise ValueError(f"season={season!r} is unknown; use one of {', '.join(SEASONS)}")
+        if kigo is not None and kigo not in ("any", season):
+            raise ValueError(
+                f"season={season!r} and kigo={kigo!r} both say which season word to use; give one"
+            )
+        kigo = season
+    if kigo is None:
+        kigo = "any" if form.kigo == "off" and form.seasonal else form.kigo
+    elif isinstance(kigo, str) and kigo not in ("off", "any", *SEASONS):
+        kigo = [kigo]
+    if not isinstance(kigo, str):
+        if not isinstance(kigo, Iterable):
+            raise TypeError(f"kigo={kigo!r} is neither a name nor phrases; give e.g. 'first snow'")
+        kigo = frozenset(_known_kigo(phrase, lexicon) for phrase in kigo)
+    return dataclasses.replace(
+        form,
+        kigo=kigo,
+        kireji=form.kireji if kireji is None else kireji,
+        rhyme=("identical" if form.rhyme == "perfect" else form.rhyme) if rhyme is None else rhyme,
+        dangling="forbidden" if dangling is None else dangling,
+    )
+
+
+def _known_kigo(phrase: object, lexicon: Lexicon) -> str:
+    if not isinstance(phrase, str):
+        raise TypeError(f"a kigo is a phrase of the saijiki, not {phrase!r}")
+    keys = lexicon.saijiki.find(phrase)
+    if keys is None:
+        import difflib
+
+        near = difflib.get_close_matches(
+            phrase.lower(), [" ".join(k) for k, s in lexicon.saijiki.entries.items() if s], 3
+        )
+        hint = f"did you mean {' or '.join(near)}?" if near else "see lexicon/data/kigo.tsv"
+        raise ValueError(f"{phrase!r} is not a season word of the saijiki; {hint}")
+    return phrase
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}={value!r} is not a whole number; give one from {least} up")
+    if value < least:
+        raise ValueError(f"{name}={value} is too small; give a whole number from {least} up")
+
+
+def _checked_batch(batch_size: int | None) -> int:
+    if batch_size is None:
+        return _BATCH
+    _whole("batch_size", batch_size, least=1)
+    return int(batch_size)
+
+
+@lru_cache(maxsize=2)
+def _engine(name: str) -> Engine:
+    return Engine.from_pretrained(name)
+
+
+_LATTICES: dict[Any, Lattice] = {}
+
+
+def _lattice(form: Form, lexicon: Lexicon, tokenizer: Any, policy: str, end: int) -> Lattice:
+    key = (form, lexicon.content_hash, tokenizer.content_hash, policy, end)
+    found = _LATTICES.get(key)
+    if found is None:
+        found = compile(form, lexicon, tokenizer, policy=policy, end=end)
+        while len(_LATTICES) >= 8:
+            _LATTICES.pop(next(iter(_LATTICES)))
+        _LATTICES[key] = found
+    return found
+
+
+def _generator(job: _Job, index: int, attempt: int) -> np.random.Generator:
+    """The numbers of one poem: they depend on nothing but seed, place and attempt (law 8)."""
+    return np.random.default_rng([job.seed, index, attempt])
+
+
+def _write(job: _Job, places: Sequence[tuple[int, int]]) -> list[Haiku]:
+    """One poem for every (index, attempt)."""
+    generators = [_generator(job, *place) for place in places]
+    decode = STRATEGIES[job.strategy]
+    paths = decode(job.engine, job.lattice, job.ids, generators, job.options, start=job.start)
+    return [_haiku(job, path, index) for path, (index, _) in zip(paths, places, strict=True)]
+
+
+def _distinct_beams(
+    job: _Job, n: int, unique: bool, progress: Callable[[int, int], object] | None
+) -> list[Haiku]:
+    if not unique:
+        raise ValueError("a beam never writes a poem twice; leave unique at True")
+    poems = _write(job, [(i, 0) for i in range(n)])
+    if len(poems) < n:
+        raise ValueError(
+            f"the beam found {len(poems)} poems for n={n}; raise beams or lower n"
+        )
+    if progress is not None:
+        progress(n, n)
+    return poems
+
+
+def _text(job: _Job, tokens: Sequence[int]) -> str:
+    written = job.engine.tokenizer.decode(list(tokens))
+    return written if job.first_line is None else f"{job.first_line}\n{written}"
+
+
+def _haiku(job: _Job, path: Path, index: int) -> Haiku:
+    text = _text(job, path.tokens[:-1])
+    report = validate(text, job.form, policy=job.policy, lexicon=job.lexicon)
+    if not report.valid:
+        raise RuntimeError(
+            f"the lattice let through a poem the validator refuses: {text!r}: "
+            f"{'; '.join(report.reasons)}; please report this with seed={job.seed}"
+        )
+    return Haiku(
+        text=text,
+        logprob=path.log_p,
+        weight=path.weight,
+        tokens=tuple(path.tokens[:-1]),
+        report=report,
+        seed=job.seed,
+        index=index,
+        model=job.engine.name,
+        prompt=job.prompt,
+        log_mass=tuple(path.log_mass),
+    )
+
+
+def _lines(job: _Job, n: int) -> Iterator[tuple[int, int, str]]:
+    from constrained_gpt.decoding.stream import sample_lines
+
+    for index in range(n):
+        given = 0
+        if job.first_line is not None:
+            yield index, 0, job.first_line
+            given = 1
+        tokens_of_lines = sample_lines(
+            job.engine, job.lattice, job.ids, _generator(job, index, 0), job.options, job.start
+        )
+        for line, tokens in enumerate(tokens_of_lines, start=given):
+            yield index, line, job.engine.tokenizer.decode(tokens)
+
+
+def _season(kigo: Sequence[Kigo]) -> str | None:
+    for found in kigo:
+        for season in SEASONS:
+            if season in found.seasons:
+                return season
+    return None
+
+
+def _fitting_reading(counts: Sequence[Sequence[int]], target: int | None) -> tuple[int, ...]:
+    """One count a word that adds up to the target, usual readings first."""
+    reach: list[dict[int, tuple[int, ...]]] = [{0: ()}]
+    for choices in counts:
+        step: dict[int, tuple[int, ...]] = {}
+        for total, chosen in reach[-1].items():
+            for count in choices:
+                step.setdefault(total + count, (*chosen, count))
+        reach.append(step)
+    if target in reach[-1]:
+        return reach[-1][target]  # type: ignore[index]
+    return tuple(choices[0] for choices in counts)
+
+
+__all__ = ["DEFAULT_MODEL", "Haiku", "LatticeError", "generate", "stream"]

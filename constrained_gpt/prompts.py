@@ -1,0 +1,85 @@
+"""From a topic to the token ids the model reads first.
+
+A chat model is asked in its own template; a base model is shown a short page of haiku, each under
+its topic. Knows wording and special tokens, no lattice. Called by `generate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from constrained_gpt.lexicon import Form
+
+MAX_CHARACTERS = 1000
+
+# Written for this purpose. The page sets the format: topic, blank, poem, blank.
+_PAGE = (
+    ("morning frost", "a crow on the fence\nshakes the frost from the long wire\nand then only sky"),
+    ("summer heat", "noon at the station\none cicada keeps singing\nto the empty tracks"),
+    ("harvest moon", "the moon on the lake\nan old man rows through the light\nand does not break it"),
+)
+
+
+class Speller(Protocol):
+    """What a prompt needs of a tokenizer."""
+
+    @property
+    def chat(self) -> str | None: ...
+    @property
+    def eos(self) -> int: ...
+    def encode(self, text: str) -> list[int]: ...
+    def encode_special(self, text: str) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """ids: what the model reads first. end: the token that ends a poem after it."""
+
+    ids: tuple[int, ...]
+    end: int
+
+
+def checked(prompt: object) -> str:
+    """The topic, cleaned of outer space; raises if there is nothing to write about."""
+    if not isinstance(prompt, str):
+        raise TypeError(f"the prompt is a topic such as 'autumn rain', not {type(prompt).__name__}")
+    topic = " ".join(prompt.split())
+    if not topic or not any(ch.isprintable() and not ch.isspace() for ch in topic):
+        raise ValueError("the prompt is empty; give a topic such as 'autumn rain'")
+    if len(topic) > MAX_CHARACTERS:
+        raise ValueError(
+            f"the prompt has {len(topic):,} characters; give a topic of at most {MAX_CHARACTERS:,}"
+        )
+    try:
+        topic.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the prompt holds a lone surrogate, which is no text; remove it") from None
+    return topic
+
+
+def build(tokenizer: Speller, topic: str, form: Form) -> Prompt:
+    """The prompt for a topic."""
+    if tokenizer.chat == "chatml":
+        before = "<|im_start|>system\nYou are a poet.<|im_end|>\n<|im_start|>user\n"
+        after = "<|im_end|>\n<|im_start|>assistant\n"
+        ids = [
+            *tokenizer.encode_special(before),
+            *tokenizer.encode(_request(topic, form)),  # the topic is text, whatever it looks like
+            *tokenizer.encode_special(after),
+        ]
+        return Prompt(tuple(ids), tokenizer.eos)
+    page = "".join(f"Haiku about {about}:\n{poem}\n\n" for about, poem in _PAGE)
+    return Prompt(
+        tuple(tokenizer.encode(f"{page}Haiku about {topic}:\n")), tokenizer.encode("\n")[0]
+    )
+
+
+def _request(topic: str, form: Form) -> str:
+    season = form.kigo if isinstance(form.kigo, str) and form.kigo not in ("off", "any") else ""
+    words = (
+        f" Use the words {' or '.join(sorted(form.kigo))}." if isinstance(form.kigo, frozenset) else ""
+    )
+    name = form.name if form.name in ("haiku", "senryu", "tanka", "cinquain") else "poem"
+    of = f" {season}" if season and season not in topic.lower() else ""
+    return f"Write a{of} {name} about {topic}.{words}"
