@@ -29,7 +29,7 @@ class Form:
     """The rules of one form of verse.
 
     lines     syllables of each line, 1 to 31 (words instead, if unit is "words")
-    kigo      "off", "any", one of SEASONS, or a frozenset of saijiki phrases of which one must occur
+    kigo      "off", "any", one of SEASONS, or a set of saijiki phrases of which one must occur
     kireji    "off", "required" (exactly one cut) or "forbidden" (no cut)
     rhyme     "off", "perfect" (no two lines rhyme perfectly) or
               "identical" (nor share the whole rhyme part: same word, homophones)
@@ -49,9 +49,10 @@ class Form:
     free: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.lines, (str, bytes)) or not isinstance(self.lines, Iterable):
-            raise TypeError(f"lines={self.lines!r} is not a sequence; write e.g. lines=(5, 7, 5)")
-        lines = tuple(self.lines)
+        given: object = self.lines
+        if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+            raise TypeError(f"lines={given!r} is not a sequence; write e.g. lines=(5, 7, 5)")
+        lines = tuple(given)
         object.__setattr__(self, "lines", lines)
         if not lines:
             raise ValueError(

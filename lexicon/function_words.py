@@ -6,19 +6,15 @@ a phrase of their own (on, in, up, by, there, not, all, this, you, me, ...) are 
 
 from __future__ import annotations
 
-DANGLING: frozenset[str] = frozenset(
-    """
-    a an the
-    my your his her our their its whose
-    of at from into onto upon with without within to toward towards for per via amid amidst among
-    amongst between beneath beside besides against unlike during despite till until unto
-    and or but nor if because unless although though while whilst whereas as than lest since that
-    which who whom what when where why how whether
-    is are was were am be been being has have had having do does did will would shall should can
-    could may might must
-    i we they he she it's i'm we're they're you're he's she's that's there's i've we've they've
-    you've i'll we'll they'll you'll he'll she'll i'd we'd they'd you'd he'd she'd who's what's
-    let's isn't aren't wasn't weren't don't doesn't didn't won't wouldn't can't couldn't shouldn't
-    hasn't haven't hadn't every no very such quite
-    """.split()
-)
+_DANGLING = """
+a an the my your his her our their its whose of at from into onto upon with without within
+to toward towards for per via amid amidst among amongst between beneath beside besides
+against unlike during despite till until unto and or but nor if because unless although
+though while whilst whereas as than lest since that which who whom what when where why how
+whether is are was were am be been being has have had having do does did will would shall
+should can could may might must i we they he she it's i'm we're they're you're he's she's
+that's there's i've we've they've you've i'll we'll they'll you'll he'll she'll i'd we'd
+they'd you'd he'd she'd who's what's let's isn't aren't wasn't weren't don't doesn't didn't
+won't wouldn't can't couldn't shouldn't hasn't haven't hadn't every no very such quite
+"""
+DANGLING: frozenset[str] = frozenset(_DANGLING.split())

@@ -121,7 +121,7 @@ class Saijiki:
 
     @classmethod
     def from_files(cls, *paths: str | Path, base: Saijiki | None = None) -> Saijiki:
-        """Read saijiki files (TSV: phrase, season, phase, category, note), after those of `base`."""
+        """Read saijiki files (columns as COLUMNS, tabs between) after the rows of `base`."""
         rows = list(base.rows) if base is not None else []
         for path in paths:
             rows.extend(read_rows(Path(path)))
@@ -130,7 +130,7 @@ class Saijiki:
     @classmethod
     def from_phrases(cls, phrases: Mapping[str, str | Iterable[str]]) -> Saijiki:
         """A saijiki of a few phrases: {"first snow": "winter", "hot spring": "none"}."""
-        rows = []
+        rows: list[Row] = []
         for phrase, named in phrases.items():
             seasons = (named,) if isinstance(named, str) else tuple(named) or (NOT_A_KIGO,)
             rows.extend(_checked(Row(phrase, season), "from_phrases") for season in seasons)

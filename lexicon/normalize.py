@@ -14,29 +14,38 @@ APOSTROPHES = "'\u2019\u2018\u02bc\u02b9\u02bb\u2032\uff07\u00b4`"
 HYPHENS = "-\u2010\u2011"
 INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff\ufe0e\ufe0f"
 # Words that begin with an apostrophe, and words that end with one.
-LEADING = frozenset(
-    "'tis 'twas 'twere 'twill 'twould 'til 'till 'em 'cause 'round 'neath 'gainst 'bout 'cross "
-    "'mid 'midst 'mongst 'tween 'tho 'nother 'fraid 'n 'cuz 'ere 'ave 'ome 'im 'er 'pon 'scape "
-    "'bye 'course 'kay 'mum 'nuff 'nam 'prentice 'sup 'tude 'tisn't 'twasn't".split()
-)
-TRAILING = frozenset("o' th' an' wi' lil' ol' tha' mo' po' t' d' l' ha' fo' n' 'n'".split())
+_LEADING = """
+'tis 'twas 'twere 'twill 'twould 'til 'till 'em 'cause 'round 'neath 'gainst 'bout 'cross
+'mid 'midst 'mongst 'tween 'tho 'nother 'fraid 'n 'cuz 'ere 'ave 'ome 'im 'er 'pon 'scape
+'bye 'course 'kay 'mum 'nuff 'nam 'prentice 'sup 'tude 'tisn't 'twasn't
+"""
+LEADING = frozenset(_LEADING.split())
+_TRAILING = """
+o' th' an' wi' lil' ol' tha' mo' po' t' d' l' ha' fo' n' 'n'
+"""
+TRAILING = frozenset(_TRAILING.split())
 TITLES = "Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Inc|Ltd|Ft|Gen|Capt|Sgt|Rev|Hon|vs|etc|approx|dept"
+
+_SUFFIXES = "js|py|md|txt|html?|css|php|rb|rs|ts|json|ya?ml|com|org|net|io|edu|gov|dev|co|uk|exe"
 
 _A = "[" + re.escape(APOSTROPHES) + "]"
 _H = "[" + re.escape(HYPHENS) + "]"
 _I = "[" + re.escape(INVISIBLE) + "]"
-_L = r"(?:[^\W_][\u0300-\u036f" + re.escape(INVISIBLE) + r"]*)"
+_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e"
+_L = r"(?:[^\W_][" + _MARKS + re.escape(INVISIBLE) + r"]*)"
 _CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
 
 TOKEN = re.compile(
     rf"""
-    (?:{_I}*(?:{_A}(?=[^\W_]))?)                      # 'twas, '90s
+    &(?:quot|lt|gt|nbsp|mdash|ndash|hellip|\#\d+);     # an HTML mark: no word
+  | (?:{_I}*(?:{_A}(?=[^\W_]))?)                      # 'twas, '90s
     (?:
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
     | [{re.escape(_CURRENCY)}]?\d+(?:[.,:/]\d+)*      # $1,000.50  10:30  24/7
       (?:%|\u2030|\u00b0{_L}?|{_L}*)                  # 50%  1st  10am  20\u00b0C
       (?:{_H}(?:{_L})+)*                              # 20-year-old
+    | (?:{_L})+(?:\.(?:{_SUFFIXES})\b)+               # node.js  haiku.com
     | (?:{_L})+(?:(?:{_A}|{_H}|{_A}{_H})(?:{_L})+)*   # don't  snow-covered
       (?:\+\+|\#(?!\w))?                              # C++  C#
       {_A}?                                           # goin'  birds'
@@ -102,8 +111,8 @@ def fold(word: str) -> str:
 def key_of(word: str) -> str:
     """The plain key of a written word: lower case, no accents, apostrophes only where they belong.
 
-    >>> key_of("Don\u2019t"), key_of("'Twas"), key_of("birds'"), key_of("Caf\u00e9"), key_of("goin'")
-    ("don't", "'twas", 'birds', 'cafe', "goin'")
+    >>> [key_of(w) for w in ("Don\u2019t", "'Twas", "birds'", "Caf\u00e9", "goin'")]
+    ["don't", "'twas", 'birds', 'cafe', "goin'"]
     """
     key = fold(plain(word).lower())
     if "'" in key:
@@ -117,8 +126,8 @@ def key_of(word: str) -> str:
 def words(text: str) -> list[Word]:
     """Every word of a text in order, with its place.
 
-    >>> [(w.key, w.line, w.gap) for w in words("First snow\u2014\\nthe crow's bridge")]
-    [('first', 0, False), ('snow', 0, True), ('the', 1, False), ("crow's", 1, True), ('bridge', 1, True)]
+    >>> [(w.key, w.line, w.gap) for w in words("First snow\u2014\\nthe crow's")]
+    [('first', 0, False), ('snow', 0, True), ('the', 1, False), ("crow's", 1, True)]
     """
     if not isinstance(text, str):
         raise TypeError(f"words() reads a str, not {type(text).__name__}; decode bytes first")
@@ -129,7 +138,7 @@ def words(text: str) -> list[Word]:
             first, last = match.span()
             written = match.group()
             key = key_of(written)
-            if not key:
+            if not key or (written[0] == "&" and written[-1] == ";"):
                 continue
             # A leading quotation mark is no part of the word unless the key kept it.
             while (

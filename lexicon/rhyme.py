@@ -50,7 +50,10 @@ def sounds(word: str) -> tuple[Sound, ...]:
 
 
 def compare(a: Iterable[Sound], b: Iterable[Sound]) -> str | None:
-    """ "perfect" if some readings share a part with another onset; else "identical" if some share a part."""
+    """The closest rhyme that some readings give: "perfect", else "identical", else None.
+
+    Both share the rhyme part; in a perfect rhyme what stands before it differs (light, night).
+    """
     kind = None
     others = tuple(b)
     for part, onset in a:

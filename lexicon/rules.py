@@ -67,15 +67,20 @@ def glide_l(word: str, phones: Phones) -> Iterable[Site]:
 def double_r(word: str, phones: Phones) -> Iterable[Site]:
     """mirror, error, squirrel: the weak vowel after r melts into it."""
     for i in range(1, len(phones) - 1):
-        if phones[i] == "R" and _bare(phones[i - 1]) in {"IH", "EH", "AO", "AA"}:
-            if _vowel(phones[i - 1]) and phones[i + 1] == "ER0" and _closed(phones, i + 2):
-                yield i, i + 2, ("R",)
+        double = phones[i : i + 2] == ("R", "ER0") and _closed(phones, i + 2)
+        if double and phones[i - 1][:2] in {"IH", "EH", "AO", "AA"}:
+            yield i, i + 2, ("R",)
         if phones[i] == "ER1" and phones[i + 1 : i + 3] == ("AH0", "L"):
             yield i + 1, i + 2, ()
 
 
+def _weak_after(phones: Phones, place: int, consonant: str) -> bool:
+    """This consonant stands at `place`, and a weak vowel after it."""
+    return phones[place] == consonant and place + 1 < len(phones) and _weak(phones[place + 1])
+
+
 def weak_r(word: str, phones: Phones) -> Iterable[Site]:
-    """memory, mystery, wandering, every: the weak vowel before r and another weak vowel falls out."""
+    """memory, mystery, every: the weak vowel before r and another weak vowel falls out."""
     for i in range(2, len(phones) - 1):
         if not any(_vowel(p) and not _weak(p) for p in phones[:i]):
             continue
@@ -83,9 +88,8 @@ def weak_r(word: str, phones: Phones) -> Iterable[Site]:
             continue
         if phones[i] == "ER0" and _weak(phones[i + 1]) and phones[i + 1] != "ER0":
             yield i, i + 1, ("R",)
-        elif phones[i] in {"AH0", "IH0", "EH0"} and phones[i + 1] == "R":
-            if i + 2 < len(phones) and _weak(phones[i + 2]):
-                yield i, i + 1, ()
+        elif phones[i] in {"AH0", "IH0", "EH0"} and _weak_after(phones, i + 1, "R"):
+            yield i, i + 1, ()
 
 
 def weak_ln(word: str, phones: Phones) -> Iterable[Site]:
@@ -113,11 +117,10 @@ def sparkle(word: str, phones: Phones) -> Iterable[Site]:
         if word.endswith("l" + ending) and len(word) > len(ending) + 3:
             verb = word[: -len(ending)] + "e"
             tail = {"i": ("IH0", "NG"), "e": ("ER0",)}[ending[0]]
-            for i in range(2, len(phones) - 1):
-                if phones[i] == "L" and phones[i + 1 : i + 1 + len(tail)] == tail:
-                    if len(phones) <= i + 2 + len(tail) and not _vowel(phones[i - 1]):
-                        if pronunciations(verb):
-                            yield i, i, ("AH0",)
+            for i in range(max(2, len(phones) - len(tail) - 2), len(phones) - 1):
+                heard = phones[i : i + 1 + len(tail)] == ("L", *tail)
+                if heard and not _vowel(phones[i - 1]) and pronunciations(verb):
+                    yield i, i, ("AH0",)
 
 
 def ically(word: str, phones: Phones) -> Iterable[Site]:
@@ -152,17 +155,17 @@ def flower_ia(word: str, phones: Phones) -> Iterable[Site]:
 def long_l(word: str, phones: Phones) -> Iterable[Site]:
     """file, world, owl, feel as two: a schwa before dark l."""
     for i in range(len(phones) - 1):
-        if _vowel(phones[i]) and phones[i + 1] == "L" and _closed(phones, i + 2):
-            if _bare(phones[i]) in {"AY", "AW", "IY", "EY", "UW", "ER"} and not _weak(phones[i]):
-                yield i + 1, i + 1, ("AH0",)
+        dark = phones[i + 1] == "L" and phones[i][-1] in "12" and _closed(phones, i + 2)
+        if dark and _bare(phones[i]) in {"AY", "AW", "IY", "EY", "UW", "ER"}:
+            yield i + 1, i + 1, ("AH0",)
 
 
 def hiatus(word: str, phones: Phones) -> Iterable[Site]:
     """curious, radiant, glorious: two weak vowels run together."""
     for i in range(2, len(phones) - 1):
-        if phones[i] in {"IY0", "IH0"} and phones[i + 1] in {"AH0", "ER0"}:
-            if not _vowel(phones[i - 1]):
-                yield i, i + 1, ("Y",)
+        weak = phones[i] in {"IY0", "IH0"} and phones[i + 1] in {"AH0", "ER0"}
+        if weak and not _vowel(phones[i - 1]):
+            yield i, i + 1, ("Y",)
 
 
 STRICT: tuple[Rule, ...] = (

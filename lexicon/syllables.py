@@ -6,18 +6,30 @@ forms and the estimator. Never one number. Everything that counts calls it.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from . import rules
-from .normalize import fold, key_of, plain
+from .morphology import Part, apostrophes, compound, inflections, squeezed
+from .normalize import key_of, plain
 from .pronunciations import Phones, pronunciations, vowels
+from .spoken import abbreviations, letters, spoken
 
 DATA = Path(__file__).with_name("data") / "readings.tsv"
 SOURCES = ("dictionary", "reviewed", "rule", "estimate", "user", "uncountable")
 _MEMO_LIMIT = 200_000
+MAX_WORD = 1000  # letters; what is longer is no word
+LIKELY = 0.1  # an estimated count less likely than this is left out
+_SPLIT = re.compile(r"[-/\u2010\u2011]+")
+_ED = re.compile("[\u00e8\u00e9\u00eb]d$")
+_FINAL_E = re.compile("[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
+_HIATUS = re.compile("[ao][\u00eb\u00ef\u00f6]|e[\u00ef\u00eb]")
+_EY = re.compile("(EY|IY)[012]( Z)?$")
+_FULL_ED = (("IH0",), ("AH0",), ("EH0",))
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ def reviews() -> dict[str, Review]:
             cells = line.rstrip("\n").split("\t")
             if len(cells) < 3 or cells[1] not in {*names, "p"}:
                 raise ValueError(
-                    f"{DATA.name} line {number}: write word, one of = + - ~ p, counts or phones, why"
+                    f"{DATA.name} line {number}: write word, = + - ~ or p, counts or phones, why"
                 )
             word, operation, value, why = (*cells, "")[:4]
             old = result.get(word, Review())
@@ -196,34 +208,113 @@ def _weakest(a: Reading, b: Reading) -> str:
 
 
 def _resolve(word: str, lenient: bool) -> list[Reading]:
+    """Every reading of a written word: as it stands, as it is said, taken apart, estimated."""
+    if len(word) > MAX_WORD:
+        return []
     key = key_of(word)
+    text = plain(word)
+    ways = spoken(text) if _unusual(text, key) else []
+    if ways:
+        found = [r for way in ways for r in _sum((_word(w, lenient) for w in way), "rule")]
+        if found:
+            return _distinct(found)
+    return _word(key, lenient, text)
+
+
+def _unusual(text: str, key: str) -> bool:
+    """Whether a form is, or may be, said in other words: digits, signs, initials, abbreviations."""
+    return (
+        not text.isalpha()
+        or key in abbreviations()
+        or text in abbreviations()
+        or (not (text.islower() or text.istitle() or text.isupper()) and not dictionary(key))
+    ) and "-" not in text[:-1]
+
+
+def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
+    """The readings of a plain key: dictionary, then its parts, then the estimate."""
     found = dictionary(key, lenient)
     if found:
-        return found
-    if not key or not any(c.isalpha() and c.isascii() or c.isdigit() for c in key):
+        return _accented(text, found) if text and not text.isascii() else found
+    if not key or not any(c.isascii() and c.isalnum() for c in key):
         return []
-    parts = [p for p in key.replace("/", "-").split("-") if p]
+    parts = [part for part in _SPLIT.split(text or key) if part]
     if len(parts) > 1:
-        several = [_resolve(p, lenient) for p in parts]
+        several = [_resolve(part, lenient) for part in parts]
         return _sum(several, None) if all(several) else []
-    if key.endswith("in'"):
-        found = dictionary(key[:-1] + "g", lenient)
-    elif key.endswith("'s"):
-        found = [
-            Reading(
-                r.count + (r.phones is not None and r.phones[-1] in {"S", "Z", "SH", "CH", "ZH", "JH"}),
-                None if r.phones is None else (*r.phones, "Z"), "rule",
-            )
-            for r in dictionary(key[:-2], lenient)
-        ]  # fmt: skip
-    if found:
-        return found
-    letters = fold(plain(key)).replace("'", "")
-    if not letters.isascii() or not letters.isalpha():
+
+    def look(base: str) -> list[Part]:
+        return [(r.count, r.phones) for r in dictionary(base, lenient)]
+
+    if "'" in key:
+        pieces = apostrophes(key, look)
+        if pieces:
+            return [Reading(count, phones, "rule") for count, phones in pieces]
+    for base in squeezed(key):
+        found = dictionary(base, lenient)
+        if found:
+            return [replace(r, source="rule") for r in found]
+    bare = key.replace("'", "")
+    if not bare.isascii() or not bare.isalpha():
         return []
-    return [
-        Reading(count, None, "estimate") for count, chance in estimate(letters) if chance >= 0.1
+    if not any(c in "aeiouy" for c in bare) or (text.isupper() and 1 < len(text) <= 4):
+        names = _sum((dictionary(name) for name in letters(bare)), "rule")
+        if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
+            drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
+            return [Reading(1, None, "rule")] if drawn else names
+        return _distinct(names + _estimated(bare))
+    pieces = inflections(bare, look)
+    if not pieces:
+        pieces = compound(bare, look)
+        if pieces:
+            likely = {count for count, chance in estimate(bare) if chance >= 0.02}
+            pieces = [part for part in pieces if part[0] in likely]
+    found = _distinct([Reading(count, phones, "rule") for count, phones in pieces])
+    found = found or _estimated(bare)
+    return _accented(text, found) if text and not text.isascii() else found
+
+
+def _estimated(bare: str) -> list[Reading]:
+    said = [(count, chance) for count, chance in estimate(bare) if count > 0]
+    return [Reading(count, None, "estimate") for count, chance in said if chance >= LIKELY] or [
+        Reading(count, None, "estimate") for count, _ in said[:1]
     ]
+
+
+def _accented(text: str, found: list[Reading]) -> list[Reading]:
+    """Accents that make a silent vowel heard: belov\u00e8d, wing\u00e9d; ros\u00e9, saut\u00e9."""
+    low = unicodedata.normalize("NFC", text).lower()
+    if _ED.search(low):
+        most = max(r.count for r in found)
+        several = len({r.count for r in found}) > 1
+        silent = [r for r in found if r.phones is not None and r.phones[-2:-1] not in _FULL_ED]
+        if several or not silent:
+            return [r for r in found if r.count == most]
+        return [Reading(most + 1, None, "rule")]
+    if _FINAL_E.search(low):
+        heard = [r for r in found if r.phones is not None and r.phones[-1][-1].isdigit()]
+        heard = [
+            r for r in found if r.phones is not None and _EY.search(" ".join(r.phones))
+        ] or heard
+        if heard or any(r.source == "estimate" for r in found):
+            return heard or found
+        return [Reading(r.count + 1, None, "rule") for r in found]
+    if _HIATUS.search(low) and found[0].source == "estimate":  # noösphere: the second o is heard
+        return [replace(found[0], count=found[0].count + 1)]
+    return found
+
+
+def _distinct(found: Iterable[Reading]) -> list[Reading]:
+    """One reading a (count, phones), and few of them: a figure is said in many ways."""
+    kept: dict[tuple[int, Phones | None], Reading] = {}
+    for reading in found:
+        kept.setdefault((reading.count, reading.phones), reading)
+    if len(kept) <= 24:
+        return list(kept.values())
+    counts: dict[int, Reading] = {}
+    for reading in kept.values():
+        counts.setdefault(reading.count, reading)
+    return list(counts.values())
 
 
 def estimate(word: str) -> list[tuple[int, float]]:

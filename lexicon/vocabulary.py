@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from .function_words import DANGLING
@@ -208,7 +208,7 @@ def _rebuild(text: str, saijiki: Saijiki) -> Lexicon:
     return Lexicon.from_rows(text, saijiki=saijiki)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sound(cell: str) -> Sound:
     part, onset = cell.split("/")
     return part, onset

@@ -1,0 +1,140 @@
+"""Spoken: written forms that are no plain words -> the plain words people say for them.
+
+Knows figures, symbols, abbreviations, initials, camel case and file names; counts nothing.
+syllables.py asks it for forms with digits, signs or capitals inside.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from .normalize import plain
+from .numbers import MAX_WAYS, Said, figure, integer, ordinal
+
+DATA = Path(__file__).with_name("data") / "abbreviations.tsv"
+
+_SYMBOLS: dict[str, list[Said]] = {
+    "&": [("and",)],
+    "+": [("plus",), ("and",)],
+    "=": [("equals",), ("is",)],
+    "@": [("at",)],
+    "%": [("percent",)],
+    "\u2030": [("per", "mill")],
+    "\u00b0": [("degrees",), ("degree",)],
+    "\u00bd": [("half",), ("one", "half"), ("a", "half")],
+    "\u00bc": [("quarter",), ("one", "quarter"), ("a", "quarter")],
+    "\u00be": [("three", "quarters")],
+}
+_FIGURE = re.compile(r"([$\u20ac\u00a3\u00a5\u20b9]?\d+(?:[.,:/]\d+)*)(.*)", re.DOTALL)
+_RUNS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z']+|\d+|[^A-Za-z\d]")
+_AFTER_FIGURE: dict[str, list[Said]] = {
+    "s": [()], "'s": [()], "k": [("kay",), ("thousand",)], "x": [("ex",), ("times",)],
+    "m": [("million",), ("em",), ("meters",)], "b": [("billion",), ("bee",)], "d": [("dee",)],
+    "g": [("gee",), ("grams",)], "h": [("hours",), ("aitch",)], "am": [("ay", "em")],
+    "pm": [("pee", "em")], "c": [("see",), ("celsius",)], "f": [("ef",), ("fahrenheit",)],
+    "%": [("percent",)], "\u2030": [("per", "mill")],
+}  # fmt: skip
+LETTERS = {
+    "a": "ay", "b": "bee", "c": "see", "d": "dee", "e": "ee", "f": "ef", "g": "gee", "h": "aitch",
+    "i": "eye", "j": "jay", "k": "kay", "l": "el", "m": "em", "n": "en", "o": "oh", "p": "pee",
+    "q": "cue", "r": "are", "s": "ess", "t": "tee", "u": "you", "v": "vee", "w": "doubleyou",
+    "x": "ex", "y": "why", "z": "zee",
+}  # fmt: skip
+
+
+def letters(run: str) -> Said:
+    """The names of the letters of an ASCII word."""
+    return tuple(LETTERS[c] for c in run.lower() if c in LETTERS)
+
+
+@lru_cache(maxsize=1)
+def abbreviations() -> dict[str, list[Said]]:
+    """Abbreviation -> the ways to say it (data/abbreviations.tsv)."""
+    table: dict[str, list[Said]] = {}
+    for line in DATA.read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        form, ways = line.split("\t")
+        for way in ways.split("|"):
+            said: list[str] = []
+            for word in way.split():
+                bare = word.removesuffix("'s")
+                said.extend(letters(bare) if bare.isupper() else (word,))
+            table.setdefault(form, []).append(tuple(said))
+    return table
+
+
+def _product(first: list[Said], second: list[Said]) -> list[Said]:
+    return [(*a, *b) for a in first for b in second][:MAX_WAYS]
+
+
+def _figure(text: str) -> list[Said]:
+    """A form that starts with a figure: 1st, 10am, 50%, 1990s, 20-year-old."""
+    match = _FIGURE.fullmatch(text)
+    if match is None:
+        return []
+    ways, rest = figure(match[1]), match[2]
+    low = rest.lower()
+    if low in ("st", "nd", "rd", "th"):
+        return [ordinal(way) for way in integer(match[1])[:4]]
+    if low in _AFTER_FIGURE:
+        return _product(ways, _AFTER_FIGURE[low])
+    if low.startswith("\u00b0"):
+        after: list[Said] = [(), ("celsius",), ("fahrenheit",), letters(low[1:])]
+        return _product(_product(ways, _SYMBOLS["\u00b0"]), after if low[1:] else [()])
+    if low in abbreviations():
+        return _product(ways, abbreviations()[low])
+    return _product(ways, spoken(rest.lstrip("-")) or _runs(rest)) if rest else ways
+
+
+def _runs(text: str) -> list[Said]:
+    """Camel case and mixtures of letters and digits, run by run: H2O, iPhone, mp3, YouTube."""
+    ways: list[Said] = [()]
+    runs = _RUNS.findall(text)
+    for place, run in enumerate(runs):
+        if run.isdigit():
+            ways = _product(ways, integer(run))
+        elif run.isalpha() and (run.isupper() or len(run) == 1):
+            known = abbreviations().get(run) or abbreviations().get(run.lower())
+            ways = _product(ways, known or [letters(run)])
+        elif run.isalpha() or "'" in run:
+            short = len(run) <= 3 and place + 1 < len(runs) and runs[place + 1].isdigit()
+            ways = _product(ways, [letters(run)] if short else [(run.lower(),)])
+        elif run in _SYMBOLS:
+            ways = _product(ways, _SYMBOLS[run])
+    return [way for way in ways if way]
+
+
+def spoken(written: str) -> list[Said]:
+    """The ways to say a written form in plain words; [] if it is a plain word itself."""
+    text = plain(written).strip("'")
+    if text in _SYMBOLS:
+        return _SYMBOLS[text]
+    table = abbreviations()
+    bare = text.rstrip(".")
+    for form in (text, bare, text.lower(), bare.lower()):
+        if form in table:
+            return table[form]
+    if text[:1].isdigit() or (len(text) > 1 and text[1].isdigit() and not text[0].isalpha()):
+        return _figure(text)
+    if text.endswith(("++", "#")):
+        tail: Said = ("plus", "plus") if text.endswith("++") else ("sharp",)
+        return _product([letters(text) or ("see",)], [tail])
+    if "." in bare:
+        parts = bare.split(".")
+        if all(len(p) <= 2 for p in parts):
+            return [tuple(name for p in parts for name in letters(p))]
+        ways: list[Said] = [()]
+        for place, part in enumerate(parts):
+            ways = _product(ways, spoken(part) or [(part.lower(),)])
+            if place + 1 < len(parts):
+                ways = _product(ways, [("dot",), ()])
+        return ways
+    plural = re.fullmatch(r"([A-Z]{2,6})('?s|'d)", text)
+    if plural:
+        return [letters(plural[1])]
+    if any(c.isdigit() for c in text) or re.search(r"[a-z][A-Z]", text):
+        return _runs(text)
+    return []
