@@ -1,0 +1,73 @@
+"""All benches in one run: proves, times, and writes bench/results/latest.json.
+
+    python bench/run.py            measures; the README's table is then made by bench/table.py
+    python bench/run.py --smoke    the same code once over small work, no figures kept
+
+The last line printed is the results as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import first_poem
+import machine
+
+HERE = Path(__file__).resolve().parent
+LATEST = HERE / "results" / "latest.json"
+SCHEMA = 1
+
+
+def pytest_rows(smoke: bool) -> list[dict[str, Any]]:
+    """Run bench_*.py under pytest-benchmark; one row a bench."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [
+            sys.executable, "-m", "pytest", "-q", "-o", "python_files=bench_*.py",
+            "-o", f"pythonpath={HERE}", str(HERE), "--benchmark-warmup=off",
+            *(["--benchmark-disable"] if smoke else [f"--benchmark-json={report}"]),
+        ]  # fmt: skip
+        run = subprocess.run(command, cwd=folder, stdout=sys.stderr, check=False)
+        if run.returncode:
+            raise SystemExit(f"the benches failed (pytest's status {run.returncode})")
+        if smoke:
+            return []
+        return [row(bench) for bench in json.loads(report.read_text("utf-8"))["benchmarks"]]
+
+
+def row(bench: dict[str, Any]) -> dict[str, Any]:
+    """One bench of pytest-benchmark's report, in the unit that it names for itself."""
+    info, stats = bench["extra_info"], bench["stats"]
+    work, rate = info["work"], info["rate"]  # units of work a round; is the figure work per time?
+    scale = info.get("scale", 1.0)
+
+    def figure(seconds: float) -> float:
+        return (work / seconds if rate else seconds / work) * scale
+
+    ends = sorted((figure(stats["q1"]), figure(stats["q3"])))
+    return {
+        "name": info["name"], "unit": info["unit"], "median": figure(stats["median"]),
+        "low": ends[0], "high": ends[1], "rounds": stats["rounds"],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="run the code once, keep no figures")
+    smoke = parser.parse_args().smoke
+    rows = pytest_rows(smoke) + first_poem.measure(1 if smoke else 7)
+    results = {"schema": SCHEMA, "machine": machine.card(), "rows": rows}
+    if not smoke:
+        LATEST.parent.mkdir(exist_ok=True)
+        LATEST.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    print(json.dumps({**results, "smoke": smoke}))
+
+
+if __name__ == "__main__":
+    main()
