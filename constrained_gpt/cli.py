@@ -54,8 +54,9 @@ def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
 
 _WRITE = (
     "model", "season", "kigo", "kireji", "rhyme", "dangling", "temperature", "top_k", "top_p",
-    "min_p", "repetition_penalty", "seed", "first_line", "strategy", "policy", "batch_size",
+    "min_p", "repetition_penalty", "seed", "first_line", "policy",
 )  # fmt: skip
+_WRITE_WHOLE = ("strategy", "particles", "beams", "batch_size")  # of generate(), not of stream()
 
 
 def _write(args: argparse.Namespace) -> int:
@@ -64,15 +65,19 @@ def _write(args: argparse.Namespace) -> int:
         options["form"] = _form(args.form)
     if args.kigo is not None and len(args.kigo) == 1:
         options["kigo"] = args.kigo[0]  # a name (off, any, a season) or one phrase
+    whole = _given(args, _WRITE_WHOLE)
+    if args.stream:
+        if whole:
+            option = "--" + next(iter(whole)).replace("_", "-")
+            raise ValueError(f"--stream writes one poem at a time; leave out {option}")
+        return _write_stream(args, options)
     if args.duplicates:
         options["unique"] = False
-    if args.stream:
-        return _write_stream(args, options)
 
     from .generate import generate
 
     with _Bar(args.n) as bar:
-        poems = generate(args.prompt, args.n, progress=bar.update, **options)
+        poems = generate(args.prompt, args.n, progress=bar.update, **options, **whole)
     for index, poem in enumerate(poems):
         if args.json:
             print(json.dumps(poem.to_dict(), ensure_ascii=False))
@@ -241,7 +246,9 @@ def _parser() -> argparse.ArgumentParser:
         "--min-p", type=float, metavar="P", help="drop what is below P times the top"
     )
     write.add_argument("--repetition-penalty", type=float, metavar="X", help="1 is none")
-    write.add_argument("--strategy", help="the decoding strategy, e.g. sample")
+    write.add_argument("--strategy", help="sample, smc or beam")
+    write.add_argument("--particles", type=int, metavar="N", help="of smc, for one poem")
+    write.add_argument("--beams", type=int, metavar="N", help="of beam")
     write.add_argument("--policy", help="readings that must fit: all or any")
     write.add_argument("--batch-size", type=int, metavar="B", help="poems written side by side")
     write.add_argument("--duplicates", action="store_true", help="allow the same poem twice")

@@ -118,7 +118,10 @@ def test_check_forms_by_name_and_by_counts(tmp_path: Path) -> None:
         (["write", "autumn rain", "--temperature", "nan"], "temperature"),
         (["write", "autumn rain", "--kireji", "maybe"], "required"),
         (["write", "autumn rain", "--strategy", "guess"], "strategy"),
-        (["write", "autumn rain", "--model", "gpt5"], "model"),
+        (["write", "autumn rain", "--model", "gpt5"], "known"),
+        (["write", "autumn rain", "--stream", "--beams", "4"], "leave out --beams"),
+        (["write", "autumn rain", "--seed", "-1"], "seed"),
+        (["write", "autumn rain", "--form", "haiku", "--top-p", "2"], "top_p"),
         (["download", "gpt5"], "smollm2"),
         (["prepare", "nowhere.txt", "--out", "out"], "check the path"),
         (["finetune", "--data", "nowhere", "--out", "out", "--batch-size", "0"], "use 1 or more"),
@@ -219,7 +222,8 @@ def test_write_hands_on_only_what_was_given(
 
 def test_every_option_is_a_parameter_of_generate() -> None:
     parameters = inspect.signature(constrained_gpt.generate).parameters
-    assert {*cli._WRITE, "form", "unique", "progress"} <= set(parameters)
+    assert {*cli._WRITE, *cli._WRITE_WHOLE, "form", "unique", "progress"} <= set(parameters)
+    assert {*cli._WRITE, "form"} <= set(inspect.signature(constrained_gpt.stream).parameters)
 
 
 def test_write_several_kigo(calls: list[Any]) -> None:
