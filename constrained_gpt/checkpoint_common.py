@@ -22,7 +22,8 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model as loaded: tensors under nanoGPT's names, in the layout of torch's Linear."""
+    """A model as loaded: tensors under nanoGPT's names, in the layout of torch's Linear. A tied head
+    is there under both of its names."""
 
     config: GPTConfig
     state_dict: Mapping[str, Tensor]
@@ -52,7 +53,10 @@ def checked(
             f"{source}: the tokenizer {tokenizer.name!r} has {tokenizer.n_vocab} tokens, the model only "
             f"{config.vocab_size}; give the tokenizer that the model was trained with"
         )
-    return Checkpoint(config, {n: state[n] for n in wanted}, tokenizer, name)
+    tensors = {n: state[n] for n in wanted}
+    if config.tied:
+        tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
+    return Checkpoint(config, tensors, tokenizer, name)
 
 
 def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:

@@ -3,8 +3,7 @@
 The only border between torch and numpy. Knows no words, no lattice and no sampling; the decoders in
 `decoding/` call it.
 
-A row's logits do not depend on the other rows: matrix products on a CPU round differently for some
-numbers of rows, so the rows are always padded to a multiple of `ROW_BLOCK`.
+A row's logits depend, to the bit, on that row alone: see `linear`.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, load
 from .kv_cache import KVCache
+from .linear import steady
 from .model import GPT
 from .tokenizer import Tokenizer
 
-ROW_BLOCK = 8  # on a CPU; measured: see bench/LOG.md
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -30,13 +29,14 @@ class Engine:
     """A model, its tokenizer, and the two calls that decoding needs."""
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, name: str) -> None:
-        self.model = model.eval()
+        """`model` belongs to the engine from now on: its layers are put into a form for inference."""
+        parameter = next(model.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self.model = _for_inference(model)
         self.tokenizer = tokenizer
         self.name = name
         self.n_vocab = model.config.vocab_size
         self.max_positions = model.config.block_size
-        parameter = next(model.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
 
     @classmethod
     def from_pretrained(
@@ -56,12 +56,8 @@ class Engine:
         with torch.device("meta"):
             model = GPT(checkpoint.config)
         state = {n: t.to(device=device, dtype=dtype) for n, t in checkpoint.state_dict.items()}
-        if checkpoint.config.tied:
-            state["lm_head.weight"] = state["transformer.wte.weight"]
         model.load_state_dict(state, assign=True)
-        if checkpoint.config.tied:
-            model.lm_head.weight = model.transformer["wte"].weight  # type: ignore[assignment]
-        return cls(model.requires_grad_(False), checkpoint.tokenizer, checkpoint.name)
+        return cls(model, checkpoint.tokenizer, checkpoint.name)
 
     @torch.inference_mode()
     def prefill(
@@ -81,10 +77,9 @@ class Engine:
                 f"the prompt has {prompt.size} tokens and up to {max_new} may be written, more than the "
                 f"{self.max_positions} that {self.name} can hold; shorten the prompt"
             )
-        length = int(prompt.size)
-        hidden, k, v = self.model.prefill(self._padded(prompt, limit=self.max_positions), length)  # (1, C)
+        hidden, k, v = self.model.prefill(self._tensor(prompt))  # (1, C), (L, KV, P, d) twice
         cache = KVCache(k, v, int(batch), int(max_new))
-        return cache, self._logits(hidden, 1)[0]
+        return cache, self._logits(hidden)[0]
 
     @torch.inference_mode()
     def decode_step(self, cache: KVCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -100,25 +95,13 @@ class Engine:
             raise ValueError(
                 f"the cache holds the {cache.max_new} new tokens it was made for; prefill with a larger max_new"
             )
-        hidden = self.model.step(self._padded(new), cache)  # (R, C)
-        return self._logits(hidden, cache.batch)
+        return self._logits(self.model.step(self._tensor(new), cache))
 
-    def _logits(self, hidden: Tensor, rows: int) -> npt.NDArray[np.float32]:
-        missing = -hidden.shape[0] % ROW_BLOCK
-        if missing and self.device.type == "cpu":
-            hidden = torch.cat((hidden, hidden.new_zeros(missing, hidden.shape[1])))
-        logits = self.model.lm_head(hidden)[:rows]  # (rows, V)
-        return logits.float().cpu().numpy()
+    def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
+        return self.model.lm_head(hidden).float().cpu().numpy()  # (rows, V)
 
-    def _padded(self, ids: npt.NDArray[np.integer], limit: int | None = None) -> Tensor:
-        n = ids.size
-        if self.device.type == "cpu":
-            n += -n % ROW_BLOCK
-        if limit is not None:
-            n = min(n, limit)
-        padded = np.zeros(n, dtype=np.int64)
-        padded[: ids.size] = ids
-        return torch.from_numpy(padded).to(self.device)
+    def _tensor(self, ids: npt.NDArray[np.integer]) -> Tensor:
+        return torch.from_numpy(ids.astype(np.int64)).to(self.device)
 
     def _check_tokens(self, tokens: npt.NDArray[np.integer]) -> None:
         if int(tokens.min()) < 0 or int(tokens.max()) >= self.n_vocab:
@@ -129,6 +112,16 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"Engine({self.name!r}, n_vocab={self.n_vocab}, device={self.device}, dtype={self.dtype})"
+
+
+def _for_inference(model: GPT) -> GPT:
+    """Every linear layer in a form whose rows do not depend on their number."""
+    with torch.no_grad():
+        for module in list(model.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, steady(child))
+    return model.eval().requires_grad_(False)
 
 
 def _device(name: str) -> torch.device:

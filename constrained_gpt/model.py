@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
+from .kernels._jit import HAVE_NUMBA
+from .kernels.attention import decode_attention
 from .kv_cache import KVCache
 
 
@@ -143,29 +146,34 @@ class CausalSelfAttention(nn.Module):
         return self.resid_dropout(self.c_proj(y)), k, v
 
     def step(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int) -> Tensor:
-        """One new position for every row: x (R, C), R >= rows of the cache, the rest is padding."""
-        q, k, v = self.split(x)  # (R, H, d), (R, KV, d), (R, KV, d)
+        """One new position for every row of the cache: x (B, C)."""
+        q, k, v = self.split(x)  # (B, H, d), (B, KV, d), (B, KV, d)
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)  # angles: (1, d/2)
-        b = cache.batch
-        cache.append(layer, k[:b], v[:b])
-        y = x.new_zeros(x.shape[0], self.n_head, self.d)  # (R, H, d)
-        y[:b] = attend(q[:b], cache, layer)
-        return self.c_proj(y.flatten(1))
+        cache.append(layer, k, v)
+        return self.c_proj(attend(q, cache, layer).flatten(1))  # (B, C)
 
 
 def attend(q: Tensor, cache: KVCache, layer: int) -> Tensor:
     """One query per row, (B, H, d), against the shared prefix and the row's own tail -> (B, H, d)."""
     n = cache.length + 1  # the new position is written
+    prefix_k, prefix_v = cache.prefix_k[layer], cache.prefix_v[layer]  # (KV, P, d)
+    tail_k, tail_v = cache.tail_k[layer], cache.tail_v[layer]  # (B, KV, N, d)
+    if q.device.type == "cpu" and q.dtype == torch.float32 and HAVE_NUMBA:
+        arrays = (t.numpy() for t in (q, prefix_k, prefix_v, tail_k, tail_v))
+        return torch.from_numpy(decode_attention(*arrays, np.full(len(q), n)))
     b, h, d = q.shape
-    kv = cache.prefix_k.shape[1]
-    q = q.view(b, kv, h // kv, d)  # (B, KV, G, d)
-    keys = torch.cat(
-        (cache.prefix_k[layer].expand(b, -1, -1, -1), cache.tail_k[layer, :, :, :n]), dim=2
-    )  # (B, KV, P + n, d)
-    values = torch.cat((cache.prefix_v[layer].expand(b, -1, -1, -1), cache.tail_v[layer, :, :, :n]), dim=2)
-    scores = (q @ keys.transpose(-1, -2)).float() / math.sqrt(d)  # (B, KV, G, P + n)
-    return (scores.softmax(-1).to(q.dtype) @ values).reshape(b, h, d)
+    kv = prefix_k.shape[0]
+    q = q.reshape(b, kv, h // kv, d)  # (B, KV, G, d)
+    # the prefix is read once for all rows: their queries stand side by side
+    side = q.transpose(0, 1).reshape(kv, -1, d)  # (KV, B G, d)
+    before = (side @ prefix_k.transpose(1, 2)).view(kv, b, h // kv, -1).transpose(0, 1)
+    own = q @ tail_k[:, :, :n].transpose(2, 3)  # (B, KV, G, n)
+    scores = torch.cat((before, own), dim=-1).float() / math.sqrt(d)  # (B, KV, G, P + n)
+    weights = scores.softmax(-1).to(q.dtype)
+    first, rest = weights.split((prefix_k.shape[1], n), dim=-1)
+    y = (first.transpose(0, 1).reshape(kv, b * (h // kv), -1) @ prefix_v).view(kv, b, -1, d)
+    return (y.transpose(0, 1) + rest @ tail_v[:, :, :n]).reshape(b, h, d)
 
 
 class MLP(nn.Module):
@@ -279,20 +287,16 @@ class GPT(nn.Module):
             return self.lm_head(self.hidden(idx))
         return self.lm_head(self.step(idx.reshape(-1), cache))
 
-    def prefill(self, idx: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Read a prompt (T,) of which the first `length` tokens count, the rest is padding.
-
-        Returns the hidden state of the last that counts, (1, C), and keys and values, (L, KV, length, d).
-        """
-        x, keys, values = self._read(idx[None])  # (1, T, C)
-        k = torch.stack([k[0, :, :length] for k in keys])  # (L, KV, P, d)
-        v = torch.stack([v[0, :, :length] for v in values])
-        return x[0, length - 1 : length], k, v
+    def prefill(self, idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read a prompt (P,). Returns the hidden state of its last token, (1, C), and the keys and
+        values, (L, KV, P, d) each."""
+        x, keys, values = self._read(idx[None])  # (1, P, C)
+        return x[0, -1:], torch.cat(keys), torch.cat(values)
 
     def step(self, idx: Tensor, cache: KVCache) -> Tensor:
-        """One new token for every row, (R,) with R >= cache.batch, the rest is padding -> hidden (R, C)."""
+        """One new token for every row, (B,) -> hidden (B, C); the cache moves on by one position."""
         start = cache.position
-        x = self._embed(idx, start, start + 1)  # (R, C)
+        x = self._embed(idx, start, start + 1)  # (B, C)
         angles = self._angles(start, start + 1, x)
         for layer, block in enumerate(self.transformer["h"]):  # type: ignore[arg-type]
             x = block.step(x, angles, cache, layer)
