@@ -28,7 +28,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: haiku install dev weights test lint types format bench bench-smoke table clean help
+.PHONY: haiku install dev weights test lint types format bench bench-smoke readme clean help
 
 help:
 	@sed -n '/^# One/,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -64,8 +64,8 @@ bench: $(VENV)/.dev $(VENV)/.weights
 bench-smoke: $(VENV)/.dev $(VENV)/.weights
 	$(BIN)/python bench/run.py --smoke $(ARGS)
 
-table: $(VENV)/.dev
-	$(BIN)/python bench/table.py
+readme: $(VENV)/.dev
+	$(BIN)/python bench/readme.py
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 10) or sys.exit("Python %d.%d is too old: make PYTHON=python3.11, or any from 3.10 on" % v[:2])'

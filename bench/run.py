@@ -1,6 +1,6 @@
 """All benches in one run: proves, times, and writes bench/results/latest.json.
 
-    python bench/run.py            measures; the README's table is then made by bench/table.py
+    python bench/run.py            measures; the README is then made by bench/readme.py
     python bench/run.py --smoke    the same code once over small work, no figures kept
 
 The last line printed is the results as JSON.
