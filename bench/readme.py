@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 LATEST = ROOT / "bench" / "results" / "latest.json"
 FOLDERS = ("lexicon", "kernels", "constrained_gpt", "tests", "bench")
-ROOM = 75  # characters for what a file does
+ROOM = 84  # characters for what a file does
 
 
 def table(results: dict[str, Any]) -> str:
@@ -60,8 +60,9 @@ def _entry(name: str, path: Path) -> str:
     said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
     first = re.split(r"(?<=[^.])\.\s", " ".join(said.split("\n\n")[0].split()))[0].rstrip(".")
     first = re.sub(rf"^{path.stem}: ", "", first, flags=re.IGNORECASE)
-    while len(first) > ROOM and (shorter := re.sub(r"[,:;(][^,:;(]*$", "", first)) != first:
-        first = shorter.rstrip()
+    for stop in (r"[;:] .*", r" \(.*", r", .*"):
+        if len(first) > ROOM:
+            first = re.sub(stop, "", first)
     return f"{name:<28} {first}".rstrip()
 
 
