@@ -22,6 +22,7 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz'"  # letter i has id i + 1; 0 is padding
 TAPS = 5  # letters one convolution sees
 MAX_LETTERS = 64  # of one stretch of letters; what follows is counted by vowel groups
 MAX_CHARACTERS = 256  # of a word; as above
+READ_BY_LETTERS = 0.85  # chance that a word without any vowel letter is read letter by letter
 KEEP = 1e-3  # counts less likely than this are left out, the two best excepted
 
 Floats = NDArray[np.float32]
@@ -39,6 +40,8 @@ _VOWELS = re.compile(r"[aeiouy]+")
 _SOUNDED = re.compile(  # letters whose accent says that they carry a syllable: café, belovèd, naïve
     r"(?<=[^\Waeiouy])e(?=[\u0300-\u0302\u0308](?:'?[ds])?(?!\w))|(?<=[aeiouy])[aeiou](?=\u0308)"
 )
+_SPELLED_OUT = re.compile(r"([b-df-hj-np-tv-xz]{2,}?)(?:'s|(?<=..)s)?")  # hq, pcs; read by letters
+_HUMMED = re.compile(r"[hm]+|s+h+|[bg]+r+|p+f+t*|p+s+t+|t+s+k*|z+|n?th+s?|[mds]rs?|[mst]t|ms")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
 
@@ -152,7 +155,16 @@ def _distributions(pieces: Sequence[_Piece]) -> NDArray[np.float64]:
         grown[..., 1:] += law[..., :-1] * p[:, :, 1]
         grown[..., 2:] += law[..., :-2] * p[:, :, 2]
         law = grown
-    return law.mean(0)
+    mixed = law.mean(0)
+    for row, piece in enumerate(pieces):
+        spelled = _SPELLED_OUT.fullmatch(piece.letters)
+        if spelled and not _HUMMED.fullmatch(piece.letters):
+            mixed[row] *= 1 - READ_BY_LETTERS
+            said = len(spelled[1]) + 2 * spelled[1].count("w")
+            if said > 2 * length:  # www: more than the net can count
+                mixed = np.pad(mixed, ((0, 0), (0, said - mixed.shape[1] + 1)))
+            mixed[row, said] += READ_BY_LETTERS
+    return mixed
 
 
 def _nuclei(net: _Net, ids: NDArray[np.intp]) -> Floats:
@@ -169,10 +181,17 @@ def _nuclei(net: _Net, ids: NDArray[np.intp]) -> Floats:
         (members, rows, length, TAPS * width),
         (*padded.strides[:2], tap, padded.itemsize),
     )
+    taps = as_strided(  # of one word alone: what each tap of the convolution reads
+        padded, (members, TAPS, length, width), (padded.strides[0], tap, tap, padded.itemsize)
+    )
     for block in net.blocks:
         _standardise(x, y)
-        seen = windows.reshape(members, rows * length, TAPS * width)
-        hidden = (seen @ block.conv).reshape(members, rows, length, -1)
+        if rows == 1:  # products too small for the BLAS to wake its threads up for
+            parts = taps @ block.conv.reshape(members, TAPS, width, -1)
+            hidden = np.add.reduce(parts, 1)[:, None]
+        else:
+            seen = windows.reshape(members, rows * length, TAPS * width)
+            hidden = (seen @ block.conv).reshape(members, rows, length, -1)
         hidden += (np.add.reduce(y, 2) @ block.word * (1 / length) + block.bias)[:, :, None]
         np.maximum(hidden, 0.0, out=hidden)
         step = hidden.reshape(members, rows * length, -1) @ block.out
