@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .finder import Found, find_haiku
 from .form import (
     CINQUAIN,
     FORMS,
@@ -44,6 +45,7 @@ __all__ = [
     "TANKA",
     "Cut",
     "Form",
+    "Found",
     "Kigo",
     "Lexicon",
     "Reading",
@@ -51,6 +53,7 @@ __all__ = [
     "Saijiki",
     "estimate",
     "find_cuts",
+    "find_haiku",
     "find_kigo",
     "readings",
     "rhymes",

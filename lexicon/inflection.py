@@ -1,4 +1,4 @@
-"""Inflection: plural and singular of a phrase's last word, the irregular ones included.
+"""Inflection: the plural of a phrase's last word, the irregular ones included.
 
 Knows spelling rules and asks the dictionary whether a derived form is a word. kigo.py derives the
 variants of a phrase with it.
@@ -7,6 +7,7 @@ variants of a phrase with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from .pronunciations import pronunciations
 
@@ -74,18 +75,21 @@ def singular(word: str) -> str | None:
     return word[:-1]
 
 
+@lru_cache(maxsize=8192)
+def plural_if_word(word: str) -> str | None:
+    """The plural of a singular if it is a word; None for plurals and for what has no plural."""
+    if word in NO_PLURAL or singular(word) is not None:
+        return None
+    if (word in NO_SINGULAR or word.endswith("os")) and word not in ("iris", "lotus", "crocus"):
+        return None
+    many = plural(word)
+    return many if many != word and (word in IRREGULAR or pronunciations(many)) else None
+
+
 def variants(keys: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The phrase with its last word in the other number, if that is a word."""
-    last = keys[-1]
-    if last in NO_PLURAL:
-        return
-    one = singular(last)
-    if one is not None:
-        if one != last and (one in IRREGULAR or pronunciations(one)):
-            yield (*keys[:-1], one)
-        return
-    if (last in NO_SINGULAR or last.endswith("os")) and last not in ("iris", "lotus", "crocus"):
-        return
-    many = plural(last)
-    if many != last and (last in IRREGULAR or pronunciations(many)):
+    """The phrase with its last word in the plural. Never the singular: roses are summer's, but a
+    moon that rose is not.
+    """
+    many = plural_if_word(keys[-1])
+    if many is not None:
         yield (*keys[:-1], many)

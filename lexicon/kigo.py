@@ -36,7 +36,7 @@ def keys(word: str) -> Keys:
         if part.endswith("'s") and len(part) > 2:
             part = part[:-2]
         part = part.strip("'")
-        if part:
+        if any(c.isalnum() for c in part):
             parts.append(part)
     return tuple(parts)
 
@@ -80,7 +80,6 @@ class Saijiki:
     entries: Mapping[Keys, frozenset[str]] = field(init=False, repr=False, compare=False)
     phrases: Mapping[Keys, str] = field(init=False, repr=False, compare=False)
     longest: int = field(init=False, repr=False, compare=False)
-    content_hash: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         entries: dict[Keys, set[str]] = {}
@@ -109,10 +108,16 @@ class Saijiki:
         object.__setattr__(self, "entries", MappingProxyType(derived))
         object.__setattr__(self, "phrases", MappingProxyType(phrases))
         object.__setattr__(self, "longest", max(map(len, derived), default=0))
-        lines = sorted(f"{' '.join(k)}\t{'/'.join(sorted(s))}" for k, s in derived.items())
-        object.__setattr__(
-            self, "content_hash", hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        )
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 in hex; changes if and only if the entries do."""
+        known = self.__dict__.get("_hash")
+        if known is None:
+            lines = sorted(f"{' '.join(k)}\t{'/'.join(sorted(s))}" for k, s in self.entries.items())
+            known = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+            self.__dict__["_hash"] = known
+        return known
 
     @classmethod
     def default(cls) -> Saijiki:

@@ -200,4 +200,6 @@ def squeezed(word: str) -> Iterator[str]:
     """A drawn-out word brought back to size: soooo -> so, noooo -> no, hmmmm -> hmm."""
     if re.search(r"(.)\1\1", word):
         yield re.sub(r"(.)\1{2,}", r"\1\1", word)
-        yield re.sub(r"(.)\1{2,}", r"\1", word)
+        short = re.sub(r"(.)\1{2,}", r"\1", word)
+        if len(short) > 1 or short in "aio":
+            yield short

@@ -96,6 +96,15 @@ _LETTERS = {
 }  # fmt: skip
 
 
+def _without_initials(key: str, said: tuple[Phones, ...]) -> tuple[Phones, ...]:
+    """Without the readings that spell a short word out (us, id, cod), if any others are left."""
+    if len(said) < 2 or not 1 < len(key) < 5:
+        return said
+    letters = [p.rstrip("012") for p in _spelled(key)]
+    kept = tuple(phones for phones in said if [p.rstrip("012") for p in phones] != letters)
+    return kept or said
+
+
 def dictionary(key: str, lenient: bool = False) -> list[Reading]:
     """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
     said = pronunciations(key)
@@ -109,12 +118,9 @@ def dictionary(key: str, lenient: bool = False) -> list[Reading]:
         have = {r.count for r in result}
         result += [Reading(c, None, "reviewed") for c in sorted(review.exact - have)]
     elif said:
-        letters = tuple(p.rstrip("012") for p in _spelled(key)) if len(key) < 5 else ()
-        for phones in said:
+        for phones in _without_initials(key, said):
             count = vowels(phones)
             if count == 0 or count in review.drop:
-                continue
-            if len(said) > 1 and len(key) > 1 and tuple(p.rstrip("012") for p in phones) == letters:
                 continue
             source = "reviewed" if phones in review.phones else "dictionary"
             result.append(Reading(count, phones, source))
@@ -261,7 +267,7 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         names = _sum((dictionary(name) for name in letters(bare)), "rule")
         if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
             drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
-            return [Reading(1, None, "rule")] if drawn else names
+            return [Reading(1, None, "rule")] if drawn and not text.isupper() else names
         return _distinct(names + _estimated(bare))
     pieces = inflections(bare, look)
     if not pieces:
@@ -292,13 +298,11 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
             return [r for r in found if r.count == most]
         return [Reading(most + 1, None, "rule")]
     if _FINAL_E.search(low):
-        heard = [r for r in found if r.phones is not None and r.phones[-1][-1].isdigit()]
-        heard = [
-            r for r in found if r.phones is not None and _EY.search(" ".join(r.phones))
-        ] or heard
-        if heard or any(r.source == "estimate" for r in found):
-            return heard or found
-        return [Reading(r.count + 1, None, "rule") for r in found]
+        heard = [r for r in found if r.phones is None or _EY.search(" ".join(r.phones))]
+        if heard:
+            return heard
+        silent = [r for r in found if r.phones is None or not r.phones[-1][-1].isdigit()]
+        return [Reading(r.count + 1, None, "rule") for r in silent] or found
     if _HIATUS.search(low) and found[0].source == "estimate":  # noösphere: the second o is heard
         return [replace(found[0], count=found[0].count + 1)]
     return found

@@ -1,0 +1,130 @@
+"""The saijiki and how its phrases are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from constrained_gpt.lexicon import SEASONS, Saijiki, find_kigo
+from constrained_gpt.lexicon.inflection import plural, singular
+from constrained_gpt.lexicon.kigo import keys, read_rows
+
+BOOK = Saijiki.from_phrases(
+    {
+        "snow": "winter",
+        "first snow": "winter",
+        "cherry blossom": "spring",
+        "spring": "spring",
+        "hot spring": "none",
+        "leaf": "autumn",
+        "withered leaf": ("autumn", "winter"),
+        "new year's day": "new year",
+    }
+)
+
+
+def found(text: str, book: Saijiki = BOOK) -> list[str]:
+    return [k.phrase for k in find_kigo(text, book)]
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ("first snow on snow", ["first snow", "snow"]),
+        ("First SNOWS", ["first snow"]),
+        ("first, snow", ["snow"]),
+        ("first\nsnow", ["snow"]),
+        ("first-snow morning", ["first snow"]),
+        ("snow's silence", ["snow"]),
+        ("the hot spring in spring", ["spring"]),
+        ("hot springs", []),
+        ("cherry blossoms’ scent", ["cherry blossom"]),
+        ("leaves", ["leaf"]),
+        ("withered leaves", ["withered leaf"]),
+        ("New Year’s Day", ["new year's day"]),
+        ("snowing", []),
+        ("snow 🌸 snow", ["snow", "snow"]),
+        ("", []),
+    ],
+)
+def test_finding(text: str, phrases: list[str]) -> None:
+    assert found(text) == phrases
+
+
+def test_spans_and_seasons() -> None:
+    text = "a pond\nthe withered leaves—"
+    (one,) = find_kigo(text, BOOK)
+    assert text[one.start : one.end] == "withered leaves"
+    assert one.line == 1
+    assert one.seasons == {"autumn", "winter"}
+    assert one.season == "autumn/winter"
+
+
+def test_keys_split_hyphens_and_strip_possessives() -> None:
+    assert keys("Lily-of-the-Valley") == ("lily", "of", "the", "valley")
+    assert keys("autumn’s") == ("autumn",)
+    assert keys("'Twas") == ("twas",)
+    assert keys("—") == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("leaf", "leaves"), ("goose", "geese"), ("child", "children"), ("lily", "lilies"),
+        ("day", "days"), ("bush", "bushes"), ("mosquito", "mosquitoes"), ("deer", "deer"),
+        ("finch", "finches"), ("snowman", "snowmen"), ("wolf", "wolves"),
+    ],
+)  # fmt: skip
+def test_numbers_of_nouns(one: str, many: str) -> None:
+    assert plural(one) == many
+    assert singular(many) == one
+
+
+def test_no_variant_touches_a_blocked_phrase() -> None:
+    book = Saijiki.default()
+    blocked = {
+        tuple(k for w in r.phrase.split() for k in keys(w)) for r in book.rows if r.season == "none"
+    }
+    named = {
+        tuple(k for w in r.phrase.split() for k in keys(w)) for r in book.rows if r.season != "none"
+    }
+    for own in blocked - named:
+        assert book.entries[own] == frozenset()
+
+
+def test_the_default_saijiki_is_large_and_sound() -> None:
+    book = Saijiki.default()
+    assert len(book.entries) >= 1_500
+    assert set().union(*book.entries.values()) == set(SEASONS)
+    assert [k.season for k in find_kigo("cherry blossoms")] == ["spring"]
+    assert [k.season for k in find_kigo("the moon")] == ["autumn"]
+    assert find_kigo("a hot spring") == []
+    assert all(own and all(own) for own in book.entries)
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "south.tsv"
+    path.write_text("phrase\tseason\tphase\tcategory\tnote\njacaranda\tspring\tlate\tplants\t\n")
+    book = Saijiki.from_files(path, base=BOOK)
+    assert found("jacaranda in snow", book) == ["jacaranda", "snow"]
+    assert book.content_hash != BOOK.content_hash
+    assert Saijiki.from_files(path).content_hash == Saijiki.from_files(path).content_hash
+
+
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [("snow\twintr", "use one of"), ("snow", "tab"), ("\twinter", "fill its first column")],
+)
+def test_bad_rows_name_the_cure(tmp_path: Path, line: str, cure: str) -> None:
+    path = tmp_path / "bad.tsv"
+    path.write_text(line + "\n")
+    with pytest.raises(ValueError, match=cure):
+        list(read_rows(path))
+
+
+def test_seasons_of_a_book() -> None:
+    assert ("snow",) in BOOK.of_season("winter")
+    assert ("hot", "spring") not in BOOK.of_season("any")
+    with pytest.raises(ValueError, match="use any"):
+        BOOK.of_season("monsoon")
