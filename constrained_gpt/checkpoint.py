@@ -1,27 +1,93 @@
 """A name or a path -> Checkpoint, whichever format it is in; nothing that is read can run code.
 
-Knows how to tell the formats apart; each has a reader of its own (`checkpoint_gguf`, `checkpoint_hf`,
-`checkpoint_nanogpt`). Called by `Engine.from_pretrained` and by the trainer.
+Knows how to tell the formats apart; each has a reader of its own (`checkpoint_gguf`,
+`checkpoint_hf`, `checkpoint_nanogpt`). Called by `Engine.from_pretrained` and by the trainer.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from .checkpoint_common import Checkpoint, CheckpointError
-from .registry import locate
+from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
+from .checkpoint_hf import load_folder, load_folder_tokenizer
+from .checkpoint_nanogpt import load_nanogpt, load_nanogpt_tokenizer
+from .registry import REGISTRY, locate
+from .tokenizer import Tokenizer
 
-__all__ = ["Checkpoint", "CheckpointError", "load"]
+__all__ = ["Checkpoint", "CheckpointError", "load", "load_tokenizer"]
+
+_CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its tokenizer is sought
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a registered name ("smollm2", "gpt2"), a Hugging Face folder, a GGUF file or a ckpt.pt."""
-    if not isinstance(name_or_path, str | os.PathLike):
-        raise TypeError(f"model must be a name or a path, got {type(name_or_path).__name__}")
-    path = locate(os.fspath(name_or_path))
-    if path.suffix == ".gguf":
-        from .checkpoint_gguf import load_gguf
+    """Read a registered name ("smollm2", "gpt2"), a Hugging Face folder, a GGUF file or a
+    ckpt.pt."""
+    name = _as_name(name_or_path)
+    path = locate(name)
+    kind = _kind(path)
+    if kind == "folder":
+        checkpoint = load_folder(path)
+    elif kind == "gguf":
+        checkpoint = load_gguf(path)
+    else:
+        checkpoint = load_nanogpt(path, lambda base: _tokenizer_of(base, path, 1))
+    return replace(checkpoint, name=name) if name in REGISTRY else checkpoint
 
-        return load_gguf(path)
-    raise CheckpointError(f"{path}: unknown kind of checkpoint; give a .gguf file")
+
+def load_tokenizer(name_or_path: str | os.PathLike[str]) -> Tokenizer:
+    """The tokenizer that goes with a model, without its weights."""
+    return _tokenizer_at(locate(_as_name(name_or_path)), 0)
+
+
+def _tokenizer_of(base: str, beside: Path, depth: int) -> Tokenizer:
+    if depth > _CHAIN:
+        raise CheckpointError(
+            f"{beside}: the models it was tuned from lead in a circle; name the first in its config"
+        )
+    try:
+        return _tokenizer_at(locate(base), depth)
+    except CheckpointError as error:
+        raise CheckpointError(f"{beside}: it uses the tokens of {base!r}: {error}") from None
+
+
+def _tokenizer_at(path: Path, depth: int) -> Tokenizer:
+    kind = _kind(path)
+    if kind == "folder":
+        return load_folder_tokenizer(path)
+    if kind == "gguf":
+        return load_gguf_tokenizer(path)
+    return load_nanogpt_tokenizer(path, lambda base: _tokenizer_of(base, path, depth + 1))
+
+
+def _as_name(name_or_path: str | os.PathLike[str]) -> str:
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise TypeError(
+            f"a model is given by name or path, got {type(name_or_path).__name__}; see `haiku "
+            "models`"
+        )
+    name = os.fspath(name_or_path)
+    if not name:
+        raise CheckpointError("the model's name is empty; see `haiku models` for those there are")
+    return name
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be opened: {error.strerror}; check the path"
+        ) from None
+    if start == b"GGUF" or path.suffix == ".gguf":
+        return "gguf"
+    if path.suffix in (".safetensors", ".json", ".bin"):
+        raise CheckpointError(
+            f"{path}: a single file of a model's folder; give the folder {path.parent}"
+        )
+    return "nanogpt"

@@ -22,8 +22,8 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model as loaded: tensors under nanoGPT's names, in the layout of torch's Linear. A tied head
-    is there under both of its names."""
+    """A model as loaded: tensors under nanoGPT's names, in the layout of torch's Linear. A tied
+    head is there under both of its names."""
 
     config: GPTConfig
     state_dict: Mapping[str, Tensor]
@@ -34,23 +34,39 @@ class Checkpoint:
 def checked(
     config: GPTConfig, state: dict[str, Tensor], tokenizer: Tokenizer, name: str, source: str
 ) -> Checkpoint:
-    """A Checkpoint whose tensors are exactly those the configuration asks for, or a CheckpointError."""
-    wanted = expected_shapes(config)
+    """A Checkpoint whose tensors are exactly those the configuration asks for, or a
+    CheckpointError."""
+    if config.n_layer > len(state):
+        raise CheckpointError(
+            f"{source}: {len(state)} tensors cannot make {config.n_layer} layers; the "
+            "configuration is "
+            "damaged or another model's: save or fetch both again"
+        )
+    try:
+        wanted = expected_shapes(config)
+    except RuntimeError:  # a size that torch cannot count
+        raise CheckpointError(
+            f"{source}: its configuration asks for tensors of impossible sizes; fetch it again"
+        ) from None
     missing = [n for n in wanted if n not in state]
     if missing:
         raise CheckpointError(
-            f"{source}: {len(missing)} of {len(wanted)} tensors are missing, {missing[0]} among them; "
+            f"{source}: {len(missing)} of {len(wanted)} tensors are missing, {missing[0]} among "
+            "them; "
             "the file is incomplete or its configuration is another model's: save or fetch it again"
         )
     for n, shape in wanted.items():
         if tuple(state[n].shape) != shape:
             raise CheckpointError(
-                f"{source}: tensor {n} has shape {tuple(state[n].shape)}, its configuration asks for "
-                f"{shape}; the weights and the configuration do not belong together: fetch both again"
+                f"{source}: tensor {n} has shape {tuple(state[n].shape)}, its configuration asks "
+                "for "
+                f"{shape}; the weights and the configuration do not belong together: fetch both "
+                "again"
             )
     if tokenizer.n_vocab > config.vocab_size:
         raise CheckpointError(
-            f"{source}: the tokenizer {tokenizer.name!r} has {tokenizer.n_vocab} tokens, the model only "
+            f"{source}: the tokenizer {tokenizer.name!r} has {tokenizer.n_vocab} tokens, the "
+            "model only "
             f"{config.vocab_size}; give the tokenizer that the model was trained with"
         )
     tensors = {n: state[n] for n in wanted}

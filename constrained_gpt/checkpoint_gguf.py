@@ -1,13 +1,13 @@
 """GGUF file -> Checkpoint: architectures llama and gpt2, byte-level BPE vocabularies.
 
-Knows llama.cpp's names and its order of rotary rows; the file format itself is `gguf_file`'s affair.
-Called by `checkpoint.load`.
+Knows llama.cpp's names and its order of rotary rows; the file format itself is `gguf_file`'s
+affair. Called by `checkpoint.load`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -26,8 +26,15 @@ def load_gguf(path: Path) -> Checkpoint:
     try:
         file = GGUFFile(path)
         config = _config(file)
-        name = str(file.metadata.get("general.name") or path.stem)
-        return checked(config, _state(file, config), _tokenizer(file), name, str(path))
+        return checked(config, _state(file, config), _tokenizer(file), path.stem, str(path))
+    except GGUFError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def load_gguf_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a GGUF file alone."""
+    try:
+        return _tokenizer(GGUFFile(path))
     except GGUFError as error:
         raise CheckpointError(str(error)) from None
 
@@ -42,7 +49,9 @@ def _config(file: GGUFFile) -> GPTConfig:
     def get(key: str, default: Any = None) -> Any:
         value = file.metadata.get(f"{arch}.{key}", default)
         if value is None:
-            raise CheckpointError(f"{file.path}: metadata {arch}.{key} is missing; fetch the file again")
+            raise CheckpointError(
+                f"{file.path}: metadata {arch}.{key} is missing; fetch the file again"
+            )
         return value
 
     table = file.tensors.get("token_embd.weight")
@@ -67,7 +76,8 @@ def _config(file: GGUFFile) -> GPTConfig:
     scaling = file.metadata.get("llama.rope.scaling.type", "none")
     if scaling != "none" or "rope_freqs.weight" in file.tensors:
         raise CheckpointError(
-            f"{file.path}: rotary scaling is not supported; use a checkpoint without it (such as SmolLM2)"
+            f"{file.path}: rotary scaling is not supported; use a checkpoint without it (such as "
+            "SmolLM2)"
         )
     head_dim = file.metadata.get("llama.attention.key_length")
     config = make_config(
@@ -84,7 +94,8 @@ def _config(file: GGUFFile) -> GPTConfig:
     rotated = file.metadata.get("llama.rope.dimension_count", config.width)
     if rotated != config.width:
         raise CheckpointError(
-            f"{file.path}: {rotated} of {config.width} dimensions are rotated; only full rotation is "
+            f"{file.path}: {rotated} of {config.width} dimensions are rotated; only full rotation "
+            "is "
             "supported: use another checkpoint"
         )
     return config
@@ -95,7 +106,8 @@ def _plausible(file: GGUFFile, fields: dict[str, Any]) -> None:
     for key, most in (("n_layer", len(file.tensors)), ("n_embd", 1 << 20), ("n_inner", 1 << 22)):
         if not isinstance(fields[key], int) or not 0 < fields[key] <= most:
             raise CheckpointError(
-                f"{file.path}: {key}={fields[key]!r} does not fit a file of {len(file.tensors)} tensors; "
+                f"{file.path}: {key}={fields[key]!r} does not fit a file of {len(file.tensors)} "
+                "tensors; "
                 "its metadata is damaged: fetch it again"
             )
 
@@ -136,7 +148,8 @@ def _state(file: GGUFFile, config: GPTConfig) -> dict[str, Tensor]:
 
 
 def _unpermuted(rows: Tensor, heads: int) -> Tensor:
-    """llama.cpp stores the rotated pairs of a head side by side; we, like transformers, in halves."""
+    """llama.cpp stores the rotated pairs of a head side by side; we, like transformers, in
+    halves."""
     if rows.shape[0] % (2 * heads):
         return rows  # a wrong shape: `checked` reports it
     paired = rows.reshape(heads, rows.shape[0] // heads // 2, 2, *rows.shape[1:])
@@ -148,9 +161,10 @@ def _tokenizer(file: GGUFFile) -> Tokenizer:
     tokens, merges = meta.get("tokenizer.ggml.tokens"), meta.get("tokenizer.ggml.merges")
     types, eos = meta.get("tokenizer.ggml.token_type"), meta.get("tokenizer.ggml.eos_token_id")
     kind, pre = meta.get("tokenizer.ggml.model"), meta.get("tokenizer.ggml.pre", "default")
-    if kind != "gpt2" or not _is_list(tokens, str) or not _is_list(merges, str):
+    if kind != "gpt2" or not _is_texts(tokens) or not _is_texts(merges):
         raise CheckpointError(
-            f"{file.path}: its vocabulary is of kind {kind!r}, not byte-level BPE with merges; use a "
+            f"{file.path}: its vocabulary is of kind {kind!r}, not byte-level BPE with merges; "
+            "use a "
             "checkpoint with a GPT-2 kind of vocabulary (such as SmolLM2)"
         )
     if pre not in PATTERNS:
@@ -160,11 +174,16 @@ def _tokenizer(file: GGUFFile) -> Tokenizer:
         )
     if not isinstance(eos, int) or (types is not None and len(types) != len(tokens)):
         raise CheckpointError(
-            f"{file.path}: its tokenizer metadata is incomplete (end-of-text {eos!r}); fetch it again"
+            f"{file.path}: its tokenizer metadata is incomplete (end-of-text {eos!r}); fetch it "
+            "again"
         )
     types = np.asarray(types if types is not None else [1] * len(tokens))
-    special = {tokens[i]: i for i in np.flatnonzero((types == _CONTROL) | (types == _USER_DEFINED)).tolist()}
-    chat = "chatml" if "<|im_start|>" in special and "<|im_end|>" in special else None
+    special = {
+        tokens[i]: i
+        for i in np.flatnonzero((types == _CONTROL) | (types == _USER_DEFINED)).tolist()
+    }
+    template = meta.get("tokenizer.chat_template")
+    chat = "chatml" if isinstance(template, str) and "<|im_start|>" in template else None
     try:
         return Tokenizer.from_merges(
             str(meta.get("general.basename") or file.path.stem),
@@ -174,5 +193,5 @@ def _tokenizer(file: GGUFFile) -> Tokenizer:
         raise CheckpointError(f"{file.path}: {error}") from None
 
 
-def _is_list(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(v, kind) for v in value)
+def _is_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and set(map(type, value)) <= {str}

@@ -29,7 +29,8 @@ class Engine:
     """A model, its tokenizer, and the two calls that decoding needs."""
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, name: str) -> None:
-        """`model` belongs to the engine from now on: its layers are put into a form for inference."""
+        """`model` belongs to the engine from now on: its layers are put into a form for
+        inference."""
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self.model = _for_inference(model)
@@ -50,7 +51,11 @@ class Engine:
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: Checkpoint, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        checkpoint: Checkpoint,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> Engine:
         """An engine around an already loaded checkpoint."""
         with torch.device("meta"):
@@ -63,18 +68,21 @@ class Engine:
     def prefill(
         self, ids: Sequence[int], batch: int, max_new: int
     ) -> tuple[KVCache, npt.NDArray[np.float32]]:
-        """Read the prompt once for the whole batch. Returns the cache for `batch` rows that may grow by
-        `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,)."""
+        """Read the prompt once for the whole batch. Returns the cache for `batch` rows that may
+        grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,)."""
         prompt = np.asarray(ids)
         if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "iu":
-            raise ValueError("the prompt must be a non-empty list of token ids; encode a text first")
+            raise ValueError(
+                "the prompt must be a non-empty list of token ids; encode a text first"
+            )
         self._check_tokens(prompt)
         for name, value in (("batch", batch), ("max_new", max_new)):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
         if prompt.size + max_new > self.max_positions:
             raise ValueError(
-                f"the prompt has {prompt.size} tokens and up to {max_new} may be written, more than the "
+                f"the prompt has {prompt.size} tokens and up to {max_new} may be written, more "
+                "than the "
                 f"{self.max_positions} that {self.name} can hold; shorten the prompt"
             )
         hidden, k, v = self.model.prefill(self._tensor(prompt))  # (1, C), (L, KV, P, d) twice
@@ -87,13 +95,15 @@ class Engine:
         new = np.asarray(tokens)
         if new.shape != (cache.batch,) or new.dtype.kind not in "iu":
             raise ValueError(
-                f"tokens must be {cache.batch} integers, one per row of the cache, got shape {new.shape} "
+                f"tokens must be {cache.batch} integers, one per row of the cache, got shape "
+                f"{new.shape} "
                 f"of {new.dtype}; cache.select changes the number of rows"
             )
         self._check_tokens(new)
         if cache.length >= cache.max_new:
             raise ValueError(
-                f"the cache holds the {cache.max_new} new tokens it was made for; prefill with a larger max_new"
+                f"the cache holds the {cache.max_new} new tokens it was made for; prefill with a "
+                "larger max_new"
             )
         return self._logits(self.model.step(self._tensor(new), cache))
 
@@ -111,7 +121,8 @@ class Engine:
             )
 
     def __repr__(self) -> str:
-        return f"Engine({self.name!r}, n_vocab={self.n_vocab}, device={self.device}, dtype={self.dtype})"
+        where = f"device={self.device}, dtype={self.dtype}"
+        return f"Engine({self.name!r}, n_vocab={self.n_vocab}, {where})"
 
 
 def _for_inference(model: GPT) -> GPT:
@@ -130,5 +141,7 @@ def _device(name: str) -> torch.device:
     if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
         raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
     if name != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, but torch sees no GPU; use device='cpu' or 'auto'")
+        raise ValueError(
+            f"device {name!r} was asked for, but torch sees no GPU; use device='cpu' or 'auto'"
+        )
     return torch.device(name)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 
 class KVCache:
-    """Prefix (layers, kv heads, P, d) shared by all rows; tails (layers, rows, kv heads, max_new, d)."""
+    """Prefix (layers, kv heads, P, d) shared by all rows; tails (layers, rows, kv heads, max_new,
+    d)."""
 
     def __init__(self, prefix_k: Tensor, prefix_v: Tensor, batch: int, max_new: int) -> None:
         """`prefix_k`, `prefix_v`: (layers, kv heads, P, head dim), kept as they are, not copied."""
@@ -32,7 +33,8 @@ class KVCache:
         return self.prefix_length + self.length
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> None:
-        """Write one position of one layer for every row; `k`, `v`: (B, KV, d). `advance` moves on."""
+        """Write one position of one layer for every row; `k`, `v`: (B, KV, d). `advance` moves
+        on."""
         self.tail_k[layer, :, :, self.length] = k
         self.tail_v[layer, :, :, self.length] = v
 
@@ -41,7 +43,8 @@ class KVCache:
         self.length += 1
 
     def select(self, parents: npt.NDArray[np.int64]) -> None:
-        """Row i becomes a copy of row `parents[i]`; their number may differ from the rows there were."""
+        """Row i becomes a copy of row `parents[i]`; their number may differ from the rows there
+        were."""
         rows = np.asarray(parents)
         if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
             raise ValueError(

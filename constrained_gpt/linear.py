@@ -1,11 +1,11 @@
 """Linear layers for inference on a CPU whose rows do not depend on how many rows there are.
 
-Knows matrices; knows no model. Called by the engine, which passes every `nn.Linear` of a model through
-`steady`. Measured (AVX2, torch 2.13, MKL): `F.linear` rounds a row differently when it is one of 1, 2
-or 3, and with two threads also one of 5, 6, 7 or 9. oneDNN's product with a weight packed for several
-rows gives the same bits for every number of rows and of threads, and is faster from 2 rows on, since
-the weight is packed once and not at every call. Where that is not to be had, or does not keep its
-promise on this machine, rows are padded to a multiple of `ROWS`.
+Knows matrices; knows no model. Called by the engine, which passes every `nn.Linear` of a model
+through `steady`. Measured (AVX2, torch 2.13, MKL): `F.linear` rounds a row differently when it is
+one of 1, 2 or 3, and with two threads also one of 5, 6, 7 or 9. oneDNN's product with a weight
+packed for several rows gives the same bits for every number of rows and of threads, and is faster
+from 2 rows on, since the weight is packed once and not at every call. Where that is not to be had,
+or does not keep its promise on this machine, rows are padded to a multiple of `ROWS`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class PaddedLinear(nn.Module):
 
 
 def steady(linear: nn.Linear) -> nn.Module:
-    """A layer with the same weights whose rows do not depend on their number; on a GPU, `linear` itself."""
+    """A layer with the same weights whose rows do not depend on their number; on a GPU, `linear`
+    itself."""
     if linear.weight.device.type != "cpu":
         return linear
     if linear.weight.dtype == torch.float32 and packing_is_steady():

@@ -1,9 +1,11 @@
 """One decoder in nanoGPT's style and names, configured as GPT-2 or as a Llama-class model.
 
-Knows tensors; knows no tokenizer, no lattice and no text. The engine runs it with a cache, the trainer
-without. Shapes in the comments: B rows, T positions, C width, H heads, KV key/value heads, d head size.
+Knows tensors; knows no tokenizer, no lattice and no text. The engine runs it with a cache, the
+trainer without. Shapes in the comments: B rows, T positions, C width, H heads, KV key/value heads,
+d head size.
 
-GPT-2: learned positions, LayerNorm, GELU. Llama: rotary positions, RMSNorm, SwiGLU, grouped queries.
+GPT-2: learned positions, LayerNorm, GELU. Llama: rotary positions, RMSNorm, SwiGLU, grouped
+queries.
 """
 
 from __future__ import annotations
@@ -43,25 +45,54 @@ class GPTConfig:
     tied: bool = True  # lm_head is wte
 
     def __post_init__(self) -> None:
-        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd", "kv_heads", "width", "inner"):
+        for name in (
+            "block_size",
+            "vocab_size",
+            "n_layer",
+            "n_head",
+            "n_embd",
+            "kv_heads",
+            "width",
+            "inner",
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}; mend the model's configuration")
+                raise ValueError(
+                    f"{name} must be a positive integer, got {value!r}; mend the model's "
+                    "configuration"
+                )
         if self.head_dim is None and self.n_embd % self.n_head:
             raise ValueError(
-                f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}; mend the model's configuration"
+                f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}; mend the "
+                "model's configuration"
             )
         if self.n_head % self.kv_heads:
             raise ValueError(
                 f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; "
                 "mend the model's configuration"
             )
-        for name, known in (("norm", ("layernorm", "rmsnorm")), ("mlp", ("gelu", "gelu_tanh", "swiglu"))):
+        for name, known in (
+            ("norm", ("layernorm", "rmsnorm")),
+            ("mlp", ("gelu", "gelu_tanh", "swiglu")),
+        ):
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+        if not isinstance(self.norm_eps, float) or not self.norm_eps > 0:
+            raise ValueError(
+                f"norm_eps must be a positive number, got {self.norm_eps!r}; mend the model's "
+                "configuration"
+            )
+        if self.rope_theta is not None and not isinstance(self.rope_theta, int | float):
+            raise ValueError(
+                f"rope_theta must be a number, got {self.rope_theta!r}; mend the model's "
+                "configuration"
+            )
         if self.rope_theta is not None and (self.width % 2 or not self.rope_theta > 0):
             raise ValueError(
-                f"rotary positions need an even head size and a positive base, got {self.width} and "
+                f"rotary positions need an even head size and a positive base, got {self.width} "
+                "and "
                 f"{self.rope_theta}; mend the model's configuration"
             )
 
@@ -77,6 +108,20 @@ class GPTConfig:
     @property
     def inner(self) -> int:
         return 4 * self.n_embd if self.n_inner is None else self.n_inner
+
+
+class Linear(nn.Linear):
+    """Left as allocated: GPT sets the weights of all its layers, or they are loaded."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: torch's own values would be drawn only to be replaced."""
+
+
+class Embedding(nn.Embedding):
+    """Left as allocated, as `Linear` is."""
+
+    def reset_parameters(self) -> None:
+        """Nothing."""
 
 
 class LayerNorm(nn.Module):
@@ -122,17 +167,23 @@ class CausalSelfAttention(nn.Module):
         self.n_head, self.n_kv, self.d = config.n_head, config.kv_heads, config.width
         self.dropout = config.dropout
         # query, key and value of all heads in one product
-        self.c_attn = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv) * self.d, bias=config.bias)
-        self.c_proj = nn.Linear(self.n_head * self.d, config.n_embd, bias=config.bias)
+        self.c_attn = Linear(
+            config.n_embd, (self.n_head + 2 * self.n_kv) * self.d, bias=config.bias
+        )
+        self.c_proj = Linear(self.n_head * self.d, config.n_embd, bias=config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(..., C) -> q (..., H, d), k (..., KV, d), v (..., KV, d)."""
-        qkv = self.c_attn(x).unflatten(-1, (self.n_head + 2 * self.n_kv, self.d))  # (..., H + 2 KV, d)
+        qkv = self.c_attn(x).unflatten(
+            -1, (self.n_head + 2 * self.n_kv, self.d)
+        )  # (..., H + 2 KV, d)
         q, k, v = qkv.split((self.n_head, self.n_kv, self.n_kv), dim=-2)
         return q, k, v
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = (t.transpose(1, 2) for t in self.split(x))  # (B, H | KV, T, d)
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)  # angles: (T, d/2)
@@ -145,7 +196,9 @@ class CausalSelfAttention(nn.Module):
         y = y.transpose(1, 2).flatten(2)  # (B, T, H d)
         return self.resid_dropout(self.c_proj(y)), k, v
 
-    def step(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int) -> Tensor:
+    def step(
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int
+    ) -> Tensor:
         """One new position for every row of the cache: x (B, C)."""
         q, k, v = self.split(x)  # (B, H, d), (B, KV, d), (B, KV, d)
         if angles is not None:
@@ -155,13 +208,21 @@ class CausalSelfAttention(nn.Module):
 
 
 def attend(q: Tensor, cache: KVCache, layer: int) -> Tensor:
-    """One query per row, (B, H, d), against the shared prefix and the row's own tail -> (B, H, d)."""
+    """One query per row, (B, H, d), against the shared prefix and the row's own tail -> (B, H,
+    d)."""
     n = cache.length + 1  # the new position is written
     prefix_k, prefix_v = cache.prefix_k[layer], cache.prefix_v[layer]  # (KV, P, d)
     tail_k, tail_v = cache.tail_k[layer], cache.tail_v[layer]  # (B, KV, N, d)
     if q.device.type == "cpu" and q.dtype == torch.float32 and HAVE_NUMBA:
-        arrays = (t.numpy() for t in (q, prefix_k, prefix_v, tail_k, tail_v))
-        return torch.from_numpy(decode_attention(*arrays, np.full(len(q), n)))
+        y = decode_attention(
+            q.numpy(),
+            prefix_k.numpy(),
+            prefix_v.numpy(),
+            tail_k.numpy(),
+            tail_v.numpy(),
+            np.full(q.shape[0], n),
+        )
+        return torch.from_numpy(y)  # (B, H, d)
     b, h, d = q.shape
     kv = prefix_k.shape[0]
     q = q.reshape(b, kv, h // kv, d)  # (B, KV, G, d)
@@ -181,8 +242,8 @@ class MLP(nn.Module):
         super().__init__()
         self.kind = config.mlp
         wide = 2 * config.inner if config.mlp == "swiglu" else config.inner  # swiglu: gate, then up
-        self.c_fc = nn.Linear(config.n_embd, wide, bias=config.bias)
-        self.c_proj = nn.Linear(config.inner, config.n_embd, bias=config.bias)
+        self.c_fc = Linear(config.n_embd, wide, bias=config.bias)
+        self.c_proj = Linear(config.inner, config.n_embd, bias=config.bias)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -203,12 +264,16 @@ class Block(nn.Module):
         self.ln_2 = _norm(config)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         y, k, v = self.attn(self.ln_1(x), angles)
         x = x + y
         return x + self.mlp(self.ln_2(x)), k, v
 
-    def step(self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int) -> Tensor:
+    def step(
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int
+    ) -> Tensor:
         x = x + self.attn.step(self.ln_1(x), angles, cache, layer)
         return x + self.mlp(self.ln_2(x))
 
@@ -219,20 +284,27 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        parts: dict[str, nn.Module] = {"wte": nn.Embedding(config.vocab_size, config.n_embd)}
+        parts: dict[str, nn.Module] = {"wte": Embedding(config.vocab_size, config.n_embd)}
         if config.rope_theta is None:
-            parts["wpe"] = nn.Embedding(config.block_size, config.n_embd)
+            parts["wpe"] = Embedding(config.block_size, config.n_embd)
         parts["drop"] = nn.Dropout(config.dropout)
         parts["h"] = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         parts["ln_f"] = _norm(config)
         self.transformer = nn.ModuleDict(parts)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tied:
             self.lm_head.weight = self.transformer["wte"].weight  # type: ignore[assignment]
+        if self.lm_head.weight.device.type == "meta":
+            return  # weights are about to be loaded
         self.apply(self._init_weights)
         for name, p in self.named_parameters():
             if name.endswith("c_proj.weight"):
                 nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(2 * config.n_layer))
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers, first to last."""
+        return list(self.transformer["h"].children())  # type: ignore[arg-type]
 
     @staticmethod
     def _init_weights(module: nn.Module) -> None:
@@ -256,7 +328,8 @@ class GPT(nn.Module):
         """(B, T) -> (B, T, C), or (B,) -> (B, C) when end == start + 1."""
         if end > self.config.block_size:
             raise ValueError(
-                f"{end} positions asked of a model that has {self.config.block_size}; shorten the prompt or the text"
+                f"{end} positions asked of a model that has {self.config.block_size}; shorten the "
+                "prompt or the text"
             )
         x = self.transformer["wte"](idx)
         if "wpe" in self.transformer:
@@ -274,15 +347,15 @@ class GPT(nn.Module):
         x = self._embed(idx, 0, end)  # (B, T, C)
         angles = self._angles(0, end, x)
         keys, values = [], []
-        for block in self.transformer["h"]:  # type: ignore[union-attr]
+        for block in self.blocks:
             x, k, v = block(x, angles)  # (B, T, C), (B, KV, T, d) twice
             keys.append(k)
             values.append(v)
         return self.transformer["ln_f"](x), keys, values
 
     def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Logits. Without a cache: (B, T) -> (B, T, V). With one: (B,) or (B, 1), one new token a row
-        -> (B, V); the cache moves on by one position."""
+        """Logits. Without a cache: (B, T) -> (B, T, V). With one: (B,) or (B, 1), one new token a
+        row -> (B, V); the cache moves on by one position."""
         if cache is None:
             return self.lm_head(self.hidden(idx))
         return self.lm_head(self.step(idx.reshape(-1), cache))
@@ -294,11 +367,12 @@ class GPT(nn.Module):
         return x[0, -1:], torch.cat(keys), torch.cat(values)
 
     def step(self, idx: Tensor, cache: KVCache) -> Tensor:
-        """One new token for every row, (B,) -> hidden (B, C); the cache moves on by one position."""
+        """One new token for every row, (B,) -> hidden (B, C); the cache moves on by one
+        position."""
         start = cache.position
         x = self._embed(idx, start, start + 1)  # (B, C)
         angles = self._angles(start, start + 1, x)
-        for layer, block in enumerate(self.transformer["h"]):  # type: ignore[arg-type]
+        for layer, block in enumerate(self.blocks):
             x = block.step(x, angles, cache, layer)
         cache.advance()
         return self.transformer["ln_f"](x)

@@ -1,11 +1,11 @@
 """Text to token ids and back, always through tiktoken.
 
-Knows bytes, merges and special tokens; knows no model, no lattice and no chat wording. Called by the
-checkpoint loader, which builds one per model, by the lattice and by the prompt builder.
+Knows bytes, merges and special tokens; knows no model, no lattice and no chat wording. Called by
+the checkpoint loader, which builds one per model, by the lattice and by the prompt builder.
 
 tiktoken wants a token's id to be its merge priority. Checkpoints number their tokens as they like
-(SmolLM2 starts with 17 special ones), so a `Tokenizer` ranks the tokens by their merges, gives those
-ranks to tiktoken, and translates between rank and id with two tables.
+(SmolLM2 starts with 17 special ones), so a `Tokenizer` ranks the tokens by their merges, gives
+those ranks to tiktoken, and translates between rank and id with two tables.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from importlib import resources
 import numpy as np
 import tiktoken
 
-GPT2_PATTERN = (
-    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-)
-# Digits stand alone; then GPT-2's rule on what lies between them. A run of white space before a digit
-# ends its piece, so it is taken whole, where before a letter its last blank goes to the word.
+GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+# Digits stand alone; then GPT-2's rule on what lies between them. A run of white space before a
+# digit ends its piece, so it is taken whole, where before a letter its last blank goes to the word.
 DIGITS_PATTERN = (
     r"\p{N}|'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?![^\s\p{N}])|\s"
 )
@@ -36,27 +34,28 @@ PATTERNS: Mapping[str, str] = {
 
 _PRINTABLE = [b for b in range(256) if chr(b).isprintable() and chr(b) != " "]
 _BYTE_ORDER = _PRINTABLE + [b for b in range(256) if b not in _PRINTABLE]
-_CHAR_TO_BYTE: dict[str, int] = {
-    chr(b) if i < len(_PRINTABLE) else chr(256 + i - len(_PRINTABLE)): b
-    for i, b in enumerate(_BYTE_ORDER)
-}
-_BYTE_TO_CHAR = {b: c for c, b in _CHAR_TO_BYTE.items()}
+# byte -> its character in vocabulary files
+_SPELLING = [""] * 256
+for _i, _b in enumerate(_BYTE_ORDER):
+    _SPELLING[_b] = chr(_b if _i < len(_PRINTABLE) else 256 + _i - len(_PRINTABLE))
+# character -> chr(byte); a character below 256 that spells no byte becomes one that latin-1 refuses
+_TO_LATIN = dict.fromkeys(range(256), "\uffff") | {ord(c): chr(b) for b, c in enumerate(_SPELLING)}
 
 
 def to_bytes(token: str) -> bytes:
     """The bytes behind a byte-level token as vocabulary files spell it ("Ġfrog" -> b" frog")."""
     try:
-        return bytes([_CHAR_TO_BYTE[c] for c in token])
-    except KeyError as error:
+        return token.translate(_TO_LATIN).encode("latin-1")
+    except UnicodeEncodeError:
         raise ValueError(
-            f"token {token!r} is not in byte-level spelling; only byte-level BPE vocabularies "
+            f"token {token[:80]!r} is not in byte-level spelling; only byte-level BPE vocabularies "
             "(GPT-2's kind) can be read: use such a checkpoint"
-        ) from error
+        ) from None
 
 
 def to_spelling(data: bytes) -> str:
     """The spelling of bytes in vocabulary files; undoes `to_bytes`."""
-    return "".join(_BYTE_TO_CHAR[b] for b in data)
+    return "".join(_SPELLING[b] for b in data)
 
 
 class Tokenizer:
@@ -73,7 +72,8 @@ class Tokenizer:
         eos: int,
         chat: str | None = None,
     ) -> None:
-        """`token_bytes[id]` for every id; `ranks`: bytes -> merge priority, dense from 0; specials by id."""
+        """`token_bytes[id]` for every id; `ranks`: bytes -> merge priority, dense from 0; specials
+        by id."""
         self.name = name
         self.n_vocab = len(token_bytes)
         if not 0 <= eos < self.n_vocab:
@@ -93,7 +93,9 @@ class Tokenizer:
             mergeable_ranks=dict(ranks),
             special_tokens=special_ranks,
         )
-        id_of = np.full(first_special + len(special_ranks), -1, dtype=np.int64)  # (ranks + specials,)
+        id_of = np.full(
+            first_special + len(special_ranks), -1, dtype=np.int64
+        )  # (ranks + specials,)
         ids: dict[bytes, int] = {}
         specials = set(self.special_tokens.values())
         for i, data in enumerate(self._bytes):
@@ -124,9 +126,7 @@ class Tokenizer:
         ranks = _ranks_from_merges(merges)
         tokens = sorted(ranks, key=ranks.__getitem__)
         tokens.append(b"<|endoftext|>")
-        return Tokenizer(
-            "gpt2", tokens, ranks, GPT2_PATTERN, {"<|endoftext|>": 50256}, eos=50256
-        )
+        return Tokenizer("gpt2", tokens, ranks, GPT2_PATTERN, {"<|endoftext|>": 50256}, eos=50256)
 
     @staticmethod
     def from_merges(
@@ -139,9 +139,11 @@ class Tokenizer:
         eos: int,
         chat: str | None = None,
     ) -> Tokenizer:
-        """From a vocabulary in byte-level spelling (index = id) and its merges, in order of priority.
+        """From a vocabulary in byte-level spelling (index = id) and its merges, in order of
+        priority.
 
-        `merges` are "a b" strings, as in merges.txt and GGUF, or pairs, as newer tokenizer.json have.
+        `merges` are "a b" strings, as in merges.txt and GGUF, or pairs, as newer tokenizer.json
+        have.
         """
         special_ids = set(special_tokens.values())
         for text, i in special_tokens.items():
@@ -155,6 +157,11 @@ class Tokenizer:
             texts[i].encode() if i in special_ids else to_bytes(token)
             for i, token in enumerate(tokens)
         ]
+        if not 0 <= eos < len(tokens):
+            raise ValueError(
+                f"end-of-text id {eos} is outside the vocabulary of {len(tokens)}; "
+                "the tokenizer files do not belong together: fetch the checkpoint again"
+            )
         pairs: list[tuple[str, str]] = []
         for merge in merges:
             pair = tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
@@ -164,7 +171,13 @@ class Tokenizer:
                 )
             pairs.append((pair[0], pair[1]))
         return Tokenizer(
-            name, data, _ranks_from_merges(pairs), pattern, special_tokens, eos=eos, chat=chat
+            name,
+            data,
+            _ranks_from_merges(pairs, dict(zip(tokens, data, strict=True))),
+            pattern,
+            special_tokens,
+            eos=eos,
+            chat=chat,
         )
 
     # -- using ------------------------------------------------------------------------------------
@@ -197,7 +210,9 @@ class Tokenizer:
         return [i for r in ranks if (i := id_of[r]) >= 0]
 
     def __repr__(self) -> str:
-        return f"Tokenizer({self.name!r}, n_vocab={self.n_vocab}, eos={self.eos}, chat={self.chat!r})"
+        return (
+            f"Tokenizer({self.name!r}, n_vocab={self.n_vocab}, eos={self.eos}, chat={self.chat!r})"
+        )
 
 
 def gpt2_merges() -> list[tuple[str, str]]:
@@ -207,11 +222,19 @@ def gpt2_merges() -> list[tuple[str, str]]:
     return [(a, b) for a, b in (line.split(" ") for line in lines)]
 
 
-def _ranks_from_merges(merges: Iterable[tuple[str, str]]) -> dict[bytes, int]:
-    """bytes -> priority: the 256 bytes in GPT-2's order, then each merge's result where first made."""
+def _ranks_from_merges(
+    merges: Iterable[tuple[str, str]], known: Mapping[str, bytes] | None = None
+) -> dict[bytes, int]:
+    """bytes -> priority: the 256 bytes in GPT-2's order, then what each merge makes, where first
+    made.
+
+    `known` spares work: the bytes of spellings that were translated before.
+    """
     ranks = {bytes([b]): i for i, b in enumerate(_BYTE_ORDER)}
+    known = known or {}
     for a, b in merges:
-        ranks.setdefault(to_bytes(a) + to_bytes(b), len(ranks))
+        made = known.get(a + b)
+        ranks.setdefault(to_bytes(a + b) if made is None else made, len(ranks))
     return ranks
 
 

@@ -1,7 +1,7 @@
 """Attention of one new token per row: a prefix that all rows share, then each row's own tail.
 
-Arrays in, arrays out; knows no model and no cache. Called by `constrained_gpt.model` for float32 on a
-CPU. A row's result depends on that row alone. The slow twin stands in `reference_attention`.
+Arrays in, arrays out; knows no model and no cache. Called by `constrained_gpt.model` for float32 on
+a CPU. A row's result depends on that row alone. The slow twin stands in `reference_attention`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def decode_attention(
     tail_v: np.ndarray,
     lengths: np.ndarray,
 ) -> np.ndarray:
-    """softmax(q k^T / sqrt(d)) v of every row over the prefix and `lengths[row]` places of its tail.
+    """softmax(q k^T / sqrt(d)) v of every row over the prefix and `lengths[row]` places of its
+    tail.
 
-    q: (B, H, d); prefix_k, prefix_v: (KV, P, d); tail_k, tail_v: (B, KV, N, d); lengths: (B,) integers
-    in 0..N. H is a multiple of KV: query heads h*H/KV .. share key head h. float32. Returns (B, H, d).
+    q: (B, H, d); prefix_k, prefix_v: (KV, P, d); tail_k, tail_v: (B, KV, N, d); lengths: (B,)
+    integers in 0..N. H is a multiple of KV: query heads h*H/KV .. share key head h. float32.
+    Returns (B, H, d).
     """
     check_shapes(q, prefix_k, prefix_v, tail_k, tail_v, lengths)
     out = np.empty_like(q)  # (B, H, d)
     scale = np.float32(1.0 / math.sqrt(q.shape[2]))
-    _decode_attention(
-        q, prefix_k, prefix_v, tail_k, tail_v, lengths.astype(np.int64), scale, out
-    )
+    _decode_attention(q, prefix_k, prefix_v, tail_k, tail_v, lengths.astype(np.int64), scale, out)
     return out
 
 
@@ -59,7 +59,8 @@ def check_shapes(
         )
     (b, h, d), (kv, p, _), n = q.shape, prefix_k.shape, tail_k.shape[2]
     wanted = {
-        "prefix_k": (kv, p, d), "prefix_v": (kv, p, d), "tail_k": (b, kv, n, d), "tail_v": (b, kv, n, d),
+        "prefix_k": (kv, p, d), "prefix_v": (kv, p, d), "tail_k": (b, kv, n, d),
+        "tail_v": (b, kv, n, d),
     }  # fmt: skip
     for name, shape in wanted.items():
         if arrays[name].shape != shape:
@@ -75,7 +76,8 @@ def check_shapes(
         )
     if b and (lengths.min() < 0 or lengths.max() > n):
         raise ValueError(
-            f"lengths must lie in 0..{n}, got {lengths.min()}..{lengths.max()}; tails have {n} places"
+            f"lengths must lie in 0..{n}, got {lengths.min()}..{lengths.max()}; tails have {n} "
+            "places"
         )
     if b and p == 0 and lengths.min() == 0:
         raise ValueError("a row has nothing to attend to; give a prefix or a tail of one place")
@@ -103,7 +105,8 @@ def _dot(a, b, size):  # type: ignore[no-untyped-def]
 
 @jit
 def _absorb(query, keys, values, count, scale, scores, acc, top, mass):  # type: ignore[no-untyped-def]
-    """Take `count` more positions into a running softmax: acc = sum of e^(s - top) v, mass = of e^(s - top)."""
+    """Take `count` more positions into a running softmax: acc = sum of e^(s - top) v, mass = of
+    e^(s - top)."""
     size = query.shape[0]
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
@@ -140,7 +143,15 @@ def _decode_attention(q, prefix_k, prefix_v, tail_k, tail_v, lengths, scale, out
             acc[:] = np.float32(0.0)
             top, mass = np.float32(-np.inf), np.float32(0.0)
             top, mass = _absorb(
-                q[b, h], prefix_k[kv], prefix_v[kv], prefix_k.shape[1], scale, scores, acc, top, mass
+                q[b, h],
+                prefix_k[kv],
+                prefix_v[kv],
+                prefix_k.shape[1],
+                scale,
+                scores,
+                acc,
+                top,
+                mass,
             )
             top, mass = _absorb(
                 q[b, h], tail_k[b, kv], tail_v[b, kv], lengths[b], scale, scores, acc, top, mass

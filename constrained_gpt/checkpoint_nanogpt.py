@@ -1,0 +1,122 @@
+"""nanoGPT's ckpt.pt, also as `haiku finetune` writes it -> Checkpoint. Runs no code from the file.
+
+Knows the dictionary {model, model_args, config, ...} that nanoGPT's train.py saves. Called by
+`checkpoint.load`.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import zipfile
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checkpoint_common import Checkpoint, CheckpointError, checked, make_config
+from .model import GPTConfig
+from .tokenizer import Tokenizer
+
+__all__ = ["load_nanogpt", "load_nanogpt_tokenizer"]
+
+_COMPILED = "_orig_mod."  # what torch.compile puts before every name
+# "the tokenizer of the model with that name or path"
+TokenizerOf = Callable[[str], Tokenizer]
+
+
+def load_nanogpt(path: Path, tokenizer_of: TokenizerOf) -> Checkpoint:
+    """Read a ckpt.pt. A fine-tuned model says in its config whose tokens it uses; a nanoGPT one
+    uses GPT-2's."""
+    content = _read(path)
+    args, tensors = content.get("model_args"), content.get("model")
+    if not isinstance(args, dict) or not isinstance(tensors, dict):
+        raise CheckpointError(
+            f"{path}: not a nanoGPT checkpoint, it lacks 'model' or 'model_args'; "
+            "give a ckpt.pt that nanoGPT's train.py or `haiku finetune` saved"
+        )
+    known = {f.name for f in fields(GPTConfig)}
+    unknown = sorted(str(k) for k in args if k not in known)
+    if unknown:
+        raise CheckpointError(
+            f"{path}: its model_args have {unknown[0]!r}, which no model here knows; "
+            "use a checkpoint of nanoGPT or of `haiku finetune`"
+        )
+    state: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise CheckpointError(
+                f"{path}: {name!r} in 'model' is no tensor; save the checkpoint again"
+            )
+        name = name.removeprefix(_COMPILED)
+        if not name.endswith((".attn.bias", ".attn.masked_bias")):  # causal masks of old versions
+            state[name] = tensor
+    table, head = state.get("transformer.wte.weight"), state.get("lm_head.weight")
+    apart = table is not None and head is not None and not _same(table, head)
+    config = make_config(str(path), **{**args, "tied": not apart})
+    tokenizer = _tokenizer(path, content, config.vocab_size, tokenizer_of)
+    return checked(config, state, tokenizer, path.stem, str(path))
+
+
+def load_nanogpt_tokenizer(path: Path, tokenizer_of: TokenizerOf) -> Tokenizer:
+    """The tokenizer of a ckpt.pt alone."""
+    content = _read(path)
+    args = content.get("model_args")
+    size = args.get("vocab_size") if isinstance(args, dict) else None
+    return _tokenizer(path, content, size if isinstance(size, int) else -1, tokenizer_of)
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    zipped = zipfile.is_zipfile(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception as error:  # torch raises half a dozen kinds for damaged or hostile files
+        if (zipped and "nsupported" in str(error)) or (not zipped and _is_pickle(path)):
+            raise CheckpointError(
+                f"{path}: it holds objects that would run code on loading, so it is refused; "
+                "save tensors, numbers and text alone, or use safetensors"
+            ) from None
+        raise CheckpointError(
+            f"{path}: cannot be read as a torch checkpoint; it is damaged or truncated: save or "
+            "copy it again"
+        ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path}: it holds a {type(content).__name__}, not nanoGPT's dictionary; "
+            "give a ckpt.pt that nanoGPT's train.py or `haiku finetune` saved"
+        )
+    return content
+
+
+def _is_pickle(path: Path) -> bool:
+    """Is the file one whole pickle? Its opcodes are read, none is carried out."""
+    try:
+        with path.open("rb") as file:
+            for _ in pickletools.genops(file):
+                pass
+    except Exception:
+        return False
+    return True
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.data_ptr() == b.data_ptr() or (a.shape == b.shape and bool(torch.equal(a, b)))
+
+
+def _tokenizer(
+    path: Path, content: dict[Any, Any], vocab_size: int, tokenizer_of: TokenizerOf
+) -> Tokenizer:
+    gpt2 = Tokenizer.gpt2()
+    config = content.get("config")
+    base = config.get("model") if isinstance(config, dict) else None
+    if isinstance(base, str):
+        return tokenizer_of(base)
+    if gpt2.n_vocab <= vocab_size <= -(-gpt2.n_vocab // 128) * 128:  # nanoGPT pads it to 50304
+        return gpt2
+    raise CheckpointError(
+        f"{path}: its vocabulary of {vocab_size} is not GPT-2's {gpt2.n_vocab}; use a model "
+        "trained on "
+        "GPT-2's tokens, or one that `haiku finetune` saved"
+    )
