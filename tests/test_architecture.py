@@ -181,8 +181,9 @@ def _loaded(code: str) -> set[str]:
     """The modules that are loaded after some code ran in a fresh interpreter."""
     script = f"{code}\nimport sys\nprint(chr(10) + ' '.join(sys.modules))"
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, check=True, timeout=120, cwd=ROOT / "tests",
+    )  # fmt: skip
     return set(run.stdout.rsplit("\n", 2)[-2].split())
 
 
@@ -215,7 +216,7 @@ def test_generate_is_a_function_however_it_was_imported() -> None:
         "assert callable(generate) and c.generate is generate; "
         "from constrained_gpt.generate import generate as g; assert g is generate"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT / "tests")
 
 
 def test_public_names_exist() -> None:

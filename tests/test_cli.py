@@ -25,10 +25,11 @@ BAD = "An old silent pond\nA frog\nSplash! Silence again"
 HAIKU = [sys.executable, "-m", "constrained_gpt.cli"]
 
 
-def haiku(*args: str, stdin: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+def haiku(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*HAIKU, *args], input=stdin, capture_output=True, text=True, timeout=300, **options
-    )
+        [*HAIKU, *args],
+        input=stdin, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parent,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -266,6 +267,7 @@ def test_ctrl_c_is_130() -> None:
     process = subprocess.Popen(
         [*HAIKU, "check", "-"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parent,
     )  # fmt: skip
     time.sleep(1.5)  # it waits for its standard input by now
     process.send_signal(signal.SIGINT)

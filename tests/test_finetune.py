@@ -170,23 +170,23 @@ def test_weight_decay_spares_biases_and_norms(tiny: Path) -> None:
 
 def test_training_learns_and_leaves_its_files(data: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    config = settings(data, out, tiny, max_iters=40, eval_interval=20, learning_rate=3e-2)
+    config = settings(data, out, tiny, max_iters=16, eval_interval=8, learning_rate=5e-2)
     before = evaluate_files(data, model=str(tiny), block_size=8, device="cpu")["loss"]
     lines: list[str] = []
     result = train(config, log=lines.append)
-    assert result["step"] == 40
-    assert result["val_loss"] < before - 1.0
+    assert result["step"] == 16
+    assert result["val_loss"] < before - 0.5
     assert len(lines) == 3
 
     with (out / "step_metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == list(range(1, 41))
+    assert [int(row["step"]) for row in rows] == list(range(1, 17))
     assert [bool(row["val_loss"]) for row in rows].count(True) == 2
     assert float(rows[-1]["loss"]) == pytest.approx(result["loss"])
 
     state = torch.load(out / "ckpt.pt", weights_only=True)
     assert {"model", "optimizer", "model_args", "iter_num", "best_val_loss", "config"} <= set(state)
-    assert state["iter_num"] == 40
+    assert state["iter_num"] == 16
     assert not [
         p for p in out.iterdir() if p.name not in ("ckpt.pt", "best.pt", "step_metrics.csv")
     ]
@@ -203,10 +203,12 @@ def test_interrupted_and_resumed_is_uninterrupted(data: Path, tiny: Path, tmp_pa
     train(settings(data, parts, tiny, max_iters=3, lr_decay_iters=6), log=lambda _: None)
     with (parts / "step_metrics.csv").open("a") as file:
         file.write("4,9.9,,0.1,1.0,1.0\r\n")  # a step whose checkpoint was never written
-    train(settings(data, parts, tiny, resume=True), log=lambda _: None)
+    again = settings(data, parts, tiny, resume=True, model="smollm2")  # not asked for: it goes on
+    train(again, log=lambda _: None)
     a = torch.load(whole / "ckpt.pt", weights_only=True)
     b = torch.load(parts / "ckpt.pt", weights_only=True)
     assert a["iter_num"] == b["iter_num"] == 6
+    assert a["config"]["model"] == b["config"]["model"] == str(tiny.resolve())
     assert a["model"].keys() == b["model"].keys()
     assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
     with (parts / "step_metrics.csv").open(newline="") as file:

@@ -25,9 +25,9 @@ def tokenizer_of(model: str) -> Tokenizer:
     """The tokenizer that goes with a model's name or path."""
     if model == "gpt2":  # shipped with this package: needs no weights
         return Tokenizer.gpt2()
-    from ..checkpoint import load
+    from ..checkpoint import load_tokenizer
 
-    return load(model).tokenizer
+    return load_tokenizer(model)
 
 
 def prepare(

@@ -135,16 +135,14 @@ def train(config: TrainConfig, *, log: Callable[[str], None] = print) -> dict[st
     if config.resume and not (out / CKPT).is_file():
         raise ValueError(f"{out} has no {CKPT} to go on from; leave out --resume to begin")
 
-    tokenizer = load(config.model).tokenizer if config.resume else None
     model, checkpoint = build(out / CKPT if config.resume else config.model)
-    tokenizer = tokenizer or checkpoint.tokenizer
     if config.block_size > checkpoint.config.block_size:
         raise ValueError(
             f"block_size={config.block_size} is longer than the model's, "
             f"{checkpoint.config.block_size}; lower it"
         )
-    tokens = read_tokens(config.data, "train", tokenizer)
-    held = read_tokens(config.data, "val", tokenizer)
+    tokens = read_tokens(config.data, "train", checkpoint.tokenizer)
+    held = read_tokens(config.data, "val", checkpoint.tokenizer)
     if len(tokens) <= config.block_size:
         raise ValueError(
             f"train.bin has {len(tokens)} tokens, too few for block_size={config.block_size}; "
@@ -152,12 +150,13 @@ def train(config: TrainConfig, *, log: Callable[[str], None] = print) -> dict[st
         )
     model.to(device).train()
     optimizer = optimizer_of(model, config)
-    start, best = 0, math.inf
+    start, best, base = 0, math.inf, _absolute(config.model)
     if config.resume:
         state = torch.load(out / CKPT, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
         start, best = state["iter_num"], state["best_val_loss"]
+        base = state["config"]["model"]  # says whose tokens these are
 
     def held_out() -> float:
         if len(held) < 2:
@@ -205,7 +204,12 @@ def train(config: TrainConfig, *, log: Callable[[str], None] = print) -> dict[st
                 "model_args": asdict(checkpoint.config),
                 "iter_num": done,
                 "best_val_loss": best,
-                "config": {**asdict(config), "data": str(config.data), "out": str(config.out)},
+                "config": {
+                    **asdict(config),
+                    "model": base,
+                    "data": str(config.data),
+                    "out": str(config.out),
+                },
                 "generator": generator.get_state(),
             }
             _save(out / CKPT, state)
@@ -215,6 +219,11 @@ def train(config: TrainConfig, *, log: Callable[[str], None] = print) -> dict[st
                 )
             log(f"step {done}: loss {loss:.4f}, held-out loss {val_loss:.4f}, lr {lr:.2e}")
     return {"step": max(start, config.max_iters), "loss": loss, "val_loss": val_loss, "best": best}
+
+
+def _absolute(model: str) -> str:
+    """A path that holds wherever the checkpoint is read from; names stay names."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 def _loss(model: GPT, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
