@@ -51,6 +51,7 @@ class Alive:
         self._columns = [np.unique(rules.type_column[t]) for t in self._with]
         self._closers = [t[~rules.type_dangling[t]] for t in self._with]
         self._words_of_type: dict[int, np.ndarray] = {}
+        self._starts: dict[int, list[np.ndarray]] = {}  # line -> sure, likely: bool (C, 2)
         self.critical: frozenset[str] = frozenset()
         self._special = np.zeros(0, np.int32)
         if rules.rhyme != "off" and len(rules.lines) > 1:
@@ -71,6 +72,8 @@ class Alive:
         """The part of `ends` on which anybody's being alive can depend."""
         if not self.critical:
             return NO_SOUNDS
+        if self.rules.rhyme == "identical":  # then the onset plays no part
+            return frozenset((part, "") for part, _ in ends if part in self.critical)
         return frozenset(sound for sound in ends if sound[0] in self.critical)
 
     def line_start(self, line: int, target: int, cut: int, ends: Sounds) -> bool:
@@ -81,6 +84,10 @@ class Alive:
         rules = self.rules
         if line == len(rules.lines):
             return target == DONE_TARGET and rules.cut_complete(cut)
+        if self._starts:  # most line starts do not depend on sounds at all
+            sure, likely = self._starts[line]
+            if sure[cut, target] or not likely[cut, target]:
+                return bool(sure[cut, target])
         state = rules.season.done if target == DONE_TARGET else OWED
         bits = int(self.table(line, ends).next_word[cut, state])
         return bool(bits >> rules.lines[line] & 1)
@@ -114,12 +121,7 @@ class Alive:
     def _exact(self, line: int, ends: Sounds) -> LineTable:
         rules = self.rules
         n_types = len(rules.type_bits)
-        end = np.array(
-            [
-                [self.can_end(line, target, cut, ends) for target in (0, 1)]
-                for cut in range(rules.n_cuts)
-            ]
-        )
+        end = self._end_table(line, ends)
         hit = rules.conflicts(ends)
         hit_closers = hit[~rules.dangling[hit]]
         # Words free of critical sounds and of conflicts: one of them ends a line as well as any.
@@ -133,37 +135,51 @@ class Alive:
             for word in free[~rules.dangling[free]]:
                 after = self.canonical(ends | frozenset(rules.sounds[word]))
                 if after not in by_ends:
-                    by_ends[after] = np.array(
-                        [
-                            [self.can_end(line, target, cut, after) for target in (0, 1)]
-                            for cut in range(rules.n_cuts)
-                        ]
-                    )
+                    by_ends[after] = self._end_table(line, after)
                 closes[rules.type_of[word]] |= by_ends[after]
-        return self._fill(line, closes, end)
+        return self._fill(line, self._closing_states(closes), end)
 
-    def _fill(self, line: int, closes: np.ndarray, end: np.ndarray) -> LineTable:
-        """The table of a line, given which types may close it: closes bool (types, C, 2)."""
+    def _end_table(self, line: int, ends: Sounds) -> np.ndarray:
+        """`can_end` for every cut counter and target: bool (C, 2)."""
+        return np.array(
+            [
+                [self.can_end(line, target, cut, ends) for target in (OWED_TARGET, DONE_TARGET)]
+                for cut in range(self.rules.n_cuts)
+            ]
+        )
+
+    def _closing_states(self, closes: np.ndarray) -> list[np.ndarray]:
+        """From types that may close a line, bool (types, C, 2), to the states they close it from.
+
+        One bool (C, K) for every syllable count of the closing word.
+        """
+        rules, season = self.rules, self.rules.season
+        n_states, n_columns = season.next.shape
+        out = []
+        for types in self._closers:
+            closing = np.zeros((rules.n_cuts, n_states), bool)
+            by_column = np.zeros((n_columns, rules.n_cuts, 2), bool)
+            np.logical_or.at(by_column, rules.type_column[types], closes[types])
+            columns = np.flatnonzero(by_column.any(axis=(1, 2)))
+            target = self._to_done[season.next[:, columns]].astype(np.int64)  # (K, columns)
+            for cut in range(rules.n_cuts):
+                closing[cut] = by_column[columns[None, :], cut, target].any(axis=1)
+            out.append(closing)
+        return out
+
+    def _fill(self, line: int, closing: list[np.ndarray], end: np.ndarray) -> LineTable:
+        """The table of a line; closing[s]: bool (C, K), a word of s syllables may close it."""
         rules, season = self.rules, self.rules.season
         length = rules.lines[line]
-        n_states, n_columns = season.next.shape
+        n_states = len(season.next)
         n_cuts = rules.n_cuts
         can_next = np.zeros((length + 1, n_cuts, n_states), bool)
         can_mid = np.zeros_like(can_next)
-        target = self._to_done[season.next].astype(np.int64)  # (K, columns)
         for left in range(1, length + 1):
             for syllables in range(1, min(left, self._max_syllables) + 1):
-                if not len(self._with[syllables]):
-                    continue
                 if syllables == left:
-                    types = self._closers[syllables]
-                    by_column = np.zeros((n_columns, n_cuts, 2), bool)
-                    np.logical_or.at(by_column, rules.type_column[types], closes[types])
-                    columns = np.flatnonzero(by_column.any(axis=(1, 2)))
-                    for cut in range(n_cuts):
-                        hit = by_column[columns[None, :], cut, target[:, columns]]
-                        can_next[left, cut] |= hit.any(axis=1)
-                else:
+                    can_next[left] |= closing[syllables]
+                elif len(self._with[syllables]):
                     reached = season.next[:, self._columns[syllables]]
                     for cut in range(n_cuts):
                         can_next[left, cut] |= can_mid[left - syllables, cut][reached].any(axis=1)
@@ -184,78 +200,101 @@ class Alive:
     def _critical_parts(self) -> frozenset[str]:
         """Rhyme parts that may decide whether a poem can be finished.
 
-        A type is *rich* when its words show so many different rhyme parts that no set of earlier
-        line ends can forbid them all. States that finish with rich types alone are alive whatever
-        the ends; where that differs from what all types could do, the parts of the poor types
-        used there are critical. The bar for rich grows with the number of critical parts (a rich
-        type must keep a word free of those too), hence the loop. With the whole lexicon and any
-        kigo nothing is critical; with kigo={"snow"} the part of "snow" is.
+        The words that close a line from a season state, with some number of syllables and leaving
+        the kigo owed or done, form a *group*. A group is rich when it shows so many different
+        rhyme parts that no set of earlier line ends can forbid them all. What can be finished
+        through rich groups alone is alive whatever the ends; where that differs from what all
+        groups could do, the parts of the poor groups used there are critical. The bar for rich
+        grows with the number of critical parts (a rich group must keep a word free of those too),
+        hence the loop. With the whole lexicon and any kigo nothing is critical; with
+        kigo={"snow"} the part of "snow" is.
         """
         rules = self.rules
         most = max((len({p for p, _ in s}) for s in rules.sounds), default=1)
         forbidden = (len(rules.lines) - 1) * max(most, 1)
-        parts_of: dict[int, set[str]] = {}
-        silent: set[int] = set()  # types with a word without sound, which nothing forbids
-        for word, sounds in enumerate(rules.sounds):
-            if rules.dangling[word]:
-                continue
-            kind = int(rules.type_of[word])
-            parts = {part for part, _ in sounds}
-            if len(parts) == 1:
-                parts_of.setdefault(kind, set()).update(parts)
-            elif not parts:
-                silent.add(kind)
-        n_types = len(rules.type_bits)
-        distinct = np.array([len(parts_of.get(t, ())) for t in range(n_types)])
-        distinct[list(silent)] = np.iinfo(np.int64).max
-        nonempty = np.bincount(rules.type_of[~rules.dangling], minlength=n_types) > 0
+        parts = self._group_parts()
         critical: frozenset[str] = frozenset()
         while True:
-            rich = distinct >= forbidden + len(critical) + 1
-            found = critical | self._poor_parts(rich, nonempty)
+            rich = [count > forbidden + len(critical) for count in parts]
+            poor = [(count > 0) | has for count, has in zip(parts, self._group_any(), strict=True)]
+            found = critical | self._poor_parts(rich, poor)
             if found == critical:
                 return critical
             critical = found
 
-    def _poor_parts(self, rich: np.ndarray, nonempty: np.ndarray) -> frozenset[str]:
+    def _group_any(self) -> list[np.ndarray]:
+        """bool (K, 2) for every syllable count: is there a closing word, by target?"""
+        season = self.rules.season
+        out = []
+        for types in self._closers:
+            goes = self._to_done[season.next[:, self.rules.type_column[types]]]  # (K, types)
+            out.append(np.stack([(~goes).any(axis=1), goes.any(axis=1)], axis=1))
+        return out
+
+    def _group_parts(self) -> list[np.ndarray]:
+        """int (K, 2) for every syllable count: different rhyme parts among the closing words.
+
+        Words with several rhyme parts do not count, so that the counted ones are disjoint.
+        """
+        rules, season = self.rules, self.rules.season
+        number: dict[str, int] = {}
+        pairs = []
+        for word, sounds in enumerate(rules.sounds):
+            own = {part for part, _ in sounds}
+            if len(own) == 1 and not rules.dangling[word]:
+                pairs.append((rules.type_of[word], number.setdefault(own.pop(), len(number))))
+        shows = np.zeros((len(rules.type_bits), max(len(number), 1)), np.float32)
+        if pairs:
+            kinds, heard = np.array(pairs).T
+            shows[kinds, heard] = 1
+        out = []
+        for types in self._closers:
+            goes = self._to_done[season.next[:, rules.type_column[types]]]
+            rows, inverse = np.unique(goes, axis=0, return_inverse=True)
+            done = (rows.astype(np.float32) @ shows[types] > 0).sum(axis=1)
+            owed = ((~rows).astype(np.float32) @ shows[types] > 0).sum(axis=1)
+            out.append(np.stack([owed, done], axis=1)[inverse.reshape(-1)])
+        return out
+
+    def _poor_parts(self, rich: list[np.ndarray], some: list[np.ndarray]) -> frozenset[str]:
+        """Parts of the poor groups wherever rich groups alone would not do. Both: (K, 2) a count."""
         rules, season = self.rules, self.rules.season
         parts: set[str] = set()
-        sure_next = likely_next = np.zeros((rules.n_cuts, 2), bool)
         last = len(rules.lines) - 1
+        following = [np.zeros((rules.n_cuts, 2), bool)] * 2  # line starts: sure, likely
         for line in range(last, -1, -1):
-            ends = []
-            for following in (sure_next, likely_next):
+            ends, tables = [], []
+            for starts, groups in zip(following, (rich, some), strict=True):
                 end = np.zeros((rules.n_cuts, 2), bool)
                 for cut in range(rules.n_cuts):
                     if line == last:
                         end[cut, DONE_TARGET] = rules.cut_complete(cut)
                         continue
-                    end[cut] = following[cut]
+                    end[cut] = starts[cut]
                     for mark in np.flatnonzero(rules.mark_end):
                         after = rules.cut_after(cut, int(mark))
                         if after >= 0:
-                            end[cut] |= following[after]
+                            end[cut] |= starts[after]
+                closing = [(group[None] & end[:, None]).any(axis=2) for group in groups]
                 ends.append(end)
-            sure = self._fill(line, rich[:, None, None] & ends[0][None], ends[0])
-            likely = self._fill(line, nonempty[:, None, None] & ends[1][None], ends[1])
+                tables.append(self._fill(line, closing, end))
+            sure, likely = tables
             fragile = likely.next_word & ~sure.next_word  # (C, K) bits
             for syllables in range(1, min(rules.lines[line], self._max_syllables) + 1):
                 types = self._closers[syllables]
-                if not len(types):
-                    continue
+                goes = self._to_done[season.next[:, rules.type_column[types]]]  # (K, types)
+                used: set[int] = set()
                 for cut, state in np.argwhere(fragile >> np.int64(syllables) & 1):
-                    goes = self._to_done[season.next[state, rules.type_column[types]]]
                     for target in (OWED_TARGET, DONE_TARGET):
-                        group = types[goes == bool(target)]
-                        if not ends[1][cut, target] or rich[group].any():
-                            continue
-                        for kind in group:
-                            for word in self._words(int(kind)):
-                                parts.update(part for part, _ in rules.sounds[word])
+                        if ends[1][cut, target] and not rich[syllables][state, target]:
+                            used.update(types[goes[state] == bool(target)].tolist())
+                for kind in used:
+                    for word in self._words(kind):
+                        parts.update(part for part, _ in rules.sounds[word])
             n = rules.lines[line]
             start = [OWED, season.done]
-            sure_next = (sure.next_word[:, start] >> np.int64(n) & 1).astype(bool)
-            likely_next = (likely.next_word[:, start] >> np.int64(n) & 1).astype(bool)
+            following = [(t.next_word[:, start] >> np.int64(n) & 1).astype(bool) for t in tables]
+            self._starts[line] = following
         return frozenset(parts)
 
     def _words(self, kind: int) -> np.ndarray:

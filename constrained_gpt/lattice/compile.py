@@ -222,18 +222,20 @@ def _check_spelling(
 
 def _check_unambiguous(built: trie.Trie) -> None:
     """A token after a whole word must either go on with the word or begin the next unit."""
-    begins = built.token[
-        built.first[trie.MID_ROOT] : built.first[trie.MID_ROOT] + built.count[trie.MID_ROOT]
-    ]
+    start, count = int(built.first[trie.MID_ROOT]), int(built.count[trie.MID_ROOT])
+    begins = np.zeros(int(built.token.max(initial=0)) + 1, bool)
+    begins[built.token[start : start + count]] = True
     whole = np.flatnonzero((built.unit >= 0) & (built.count > 0))
-    for node in whole:
-        children = built.token[built.first[node] : built.first[node] + built.count[node]]
-        both = np.intersect1d(children, begins)
-        if len(both):
-            raise LatticeError(
-                f"token {int(both[0])} may go on with a word or begin the next; "
-                "remove the word or mark that is spelled so"
-            )
+    before = np.cumsum(built.count[whole]) - built.count[whole]
+    children = np.arange(int(built.count[whole].sum())) + np.repeat(
+        built.first[whole] - before, built.count[whole]
+    )
+    both = children[begins[built.token[children]]]
+    if len(both):
+        raise LatticeError(
+            f"token {int(built.token[both[0]])} may go on with a word or begin the next; "
+            "remove the word or mark that is spelled so"
+        )
 
 
 def _rules(

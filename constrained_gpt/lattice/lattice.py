@@ -190,7 +190,8 @@ class Lattice:
         after = row.copy()
         km.commit_unit(tables, after, unit)
         beyond = self._boundary(after, km.MID_ROOT, after_word=tables.kind[unit] == km.WORD)
-        return np.union1d(inside, beyond) if len(inside) else beyond
+        # Disjoint, as `compile` has checked: a token goes on with the word or begins the next unit.
+        return np.insert(beyond, np.searchsorted(beyond, inside), inside)
 
     def fill_next_token_bitmask(self, row: np.ndarray, bitmask: np.ndarray) -> None:
         """Write a row's allowed tokens into an int32 bitmask row, as other engines read it."""

@@ -135,12 +135,12 @@ def _shrink(
     count = len(np.unique(block[reachable]))
     while True:
         signature = np.concatenate([block[:, None], block[nxt]], axis=1)
-        _, new = np.unique(signature[reachable], axis=0, return_inverse=True)
+        new = _grouped(signature[reachable])
         block = np.zeros(len(nxt), np.int64)
-        block[reachable] = new.reshape(-1)
-        if len(np.unique(new)) == count:
+        block[reachable] = new
+        if int(new.max()) + 1 == count:
             break
-        count = len(np.unique(new))
+        count = int(new.max()) + 1
     # Number the blocks so that OWED stays 0.
     order = [int(block[OWED])] + [b for b in range(count) if b != int(block[OWED])]
     rank = np.empty(count, np.int32)
@@ -150,24 +150,21 @@ def _shrink(
         representative[rank[block[state]]] = state
     small = rank[block[nxt[representative]]].astype(np.int32)
     small_flush = rank[block[flush[representative]]].astype(np.int32)
-    unique, inverse = np.unique(small, axis=1, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    # Column 0 stays the column of words in no phrase.
-    swap = int(inverse[0])
-    perm = np.arange(unique.shape[1])
-    perm[[0, swap]] = perm[[swap, 0]]
-    position = np.empty_like(perm)
-    position[perm] = np.arange(len(perm))
+    merged = _grouped(small.T)  # column 0, of words in no phrase, is the first and stays 0
+    first = np.unique(merged, return_index=True)[1]
     return SeasonAutomaton(
-        next=np.ascontiguousarray(unique[:, perm]),
+        next=np.ascontiguousarray(small[:, first]),
         flush=small_flush,
         done=int(rank[block[done]]),
-        column={
-            word: int(position[inverse[c]])
-            for word, c in columns.items()
-            if position[inverse[c]] != 0
-        },
+        column={word: int(merged[c]) for word, c in columns.items() if merged[c]},
     )
+
+
+def _grouped(rows: np.ndarray) -> np.ndarray:
+    """Number equal rows alike, in order of first appearance."""
+    numbers: dict[bytes, int] = {}
+    rows = np.ascontiguousarray(rows, np.int32)
+    return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in rows])
 
 
 def run(automaton: SeasonAutomaton, runs: Sequence[Sequence[Keys]]) -> bool:

@@ -75,10 +75,9 @@ def build(
         )
         # Children: runs of equal tokens in the next column, inside every node's range.
         begin = lo_level + (ends_here >= 0)
-        own = np.repeat(np.arange(len(lo_level)), hi_level - begin)
-        positions = np.concatenate(
-            [np.arange(b, h) for b, h in zip(begin, hi_level, strict=True)] or [np.zeros(0, int)]
-        ).astype(np.int64)
+        sizes = hi_level - begin
+        own = np.repeat(np.arange(len(lo_level)), sizes)
+        positions = np.arange(int(sizes.sum())) + np.repeat(begin - (np.cumsum(sizes) - sizes), sizes)
         nxt = spelled[positions, column + 1] if len(positions) else np.zeros(0, np.int64)
         new = np.ones(len(positions), bool)
         if len(positions) > 1:
