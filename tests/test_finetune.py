@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ from constrained_gpt.model import GPT, GPTConfig
 from constrained_gpt.tokenizer import Tokenizer
 
 LINES = ["old pond", "a frog leaps in", "first snow", "on the bamboo", "autumn rain", "the moon"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads cost more than they bring on models this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
