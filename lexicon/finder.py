@@ -93,7 +93,8 @@ def find_haiku(
     >>> [found.lines[2] for found in find_haiku(prose)]
     ['splash, silence again.']
     """
-    if isinstance(text, (bytes, bytearray)):
+    given: object = text
+    if isinstance(given, (bytes, bytearray)):
         raise TypeError("find_haiku reads str; decode the bytes first, e.g. text.decode('utf-8')")
     if policy not in POLICIES:
         raise ValueError(f"policy={policy!r} is unknown here; use one of {', '.join(POLICIES)}")

