@@ -305,8 +305,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        name = f"{error.filename}: " if error.filename is not None else ""
-        return f"{name}{error.strerror}; check the path"
+        if error.filename is None:
+            return error.strerror
+        return f"{error.filename}: {error.strerror}; check the path"
     return " ".join(str(error).split()) or type(error).__name__
 
 
