@@ -129,7 +129,7 @@ def _combine(laws: Sequence[NDArray[np.float64]], extra: int) -> Estimate:
     for law in laws[1:]:
         total = np.convolve(total, law)
     order = np.argsort(-total, kind="stable")[:8]
-    kept = [int(n) for place, n in enumerate(order) if place < 2 or total[n] >= KEEP]
+    kept = [int(n) for place, n in enumerate(order) if total[n] >= (KEEP if place > 1 else 1e-12)]
     mass = float(sum(total[n] for n in kept))
     return [(n + extra, float(total[n]) / mass) for n in kept]
 
@@ -146,16 +146,11 @@ def _distributions(pieces: Sequence[_Piece]) -> NDArray[np.float64]:
             spoken = letter[:, row, at]
             spoken[:, 0] = 0.0
             spoken /= spoken.sum(-1, keepdims=True)
-    members, rows = letter.shape[:2]
-    law = np.zeros((members, rows, 2 * length + 1))
-    law[..., 0] = 1.0
-    for at in range(length):  # law of a sum: one letter after the other
-        p = letter[:, :, at, :, None]
-        grown = law * p[:, :, 0]
-        grown[..., 1:] += law[..., :-1] * p[:, :, 1]
-        grown[..., 2:] += law[..., :-2] * p[:, :, 2]
-        law = grown
-    mixed = law.mean(0)
+    # The law of the sum over the letters: its generating function on the unit circle, turned back.
+    size = 2 * length + 1
+    z = np.exp(np.arange(length + 1) * (-2j * np.pi / size))
+    circle = np.prod(letter.astype(np.float64) @ np.stack([z**0, z, z**2]), 2)
+    mixed = np.maximum(np.fft.irfft(circle.mean(0), size), 0.0)
     for row, piece in enumerate(pieces):
         spelled = _SPELLED_OUT.fullmatch(piece.letters)
         if spelled and not _HUMMED.fullmatch(piece.letters):
