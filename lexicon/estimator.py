@@ -87,7 +87,7 @@ def estimate_many(words: Iterable[str]) -> list[Estimate]:
     start = 0
     while start < len(pieces):
         length, stop = len(pieces[start].letters), start
-        limit = start + max(1, 4096 // length)
+        limit = start + max(1, 1024 // length)
         while stop < min(limit, len(pieces)) and len(pieces[stop].letters) == length:
             stop += 1
         laws.update(zip(pieces[start:stop], _distributions(pieces[start:stop]), strict=True))
