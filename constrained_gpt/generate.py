@@ -25,6 +25,7 @@ from constrained_gpt.lattice import Lattice, LatticeError, compile
 from constrained_gpt.lexicon import HAIKU, SEASONS, Form, Kigo, Lexicon, Report, validate
 
 DEFAULT_MODEL = "smollm2"
+DEFAULT_STRATEGY = "smc"  # four particles read far better than plain draws; see bench/LOG.md
 _BATCH = 32
 _ATTEMPTS = 20  # draws for one poem before giving up on finding a new one
 
@@ -118,10 +119,11 @@ def generate(
     top_p: float | None = Options.top_p,
     min_p: float | None = Options.min_p,
     repetition_penalty: float = Options.repetition_penalty,
+    lookahead: bool = Options.lookahead,
     seed: int | None = None,
     first_line: str | None = None,
     lexicon: Lexicon | None = None,
-    strategy: str = "sample",
+    strategy: str = DEFAULT_STRATEGY,
     particles: int = Options.particles,
     beams: int = Options.beams,
     unique: bool = True,
@@ -136,7 +138,7 @@ def generate(
     of the saijiki or several, one of which must occur), kireji, rhyme, dangling (see `Form`).
     Without a word about the season a haiku gets any kigo. Lines do not end on the same sound
     (rhyme "identical") nor on a function word (dangling "forbidden") unless asked otherwise.
-    temperature, top_k, top_p, min_p, repetition_penalty, particles, beams: see
+    temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams: see
     `decoding.Options`. strategy: "sample", "smc" or "beam".
     seed: names the poems, whatever the batch size; None picks one (`Haiku.seed`). first_line: a
     line of yours to go on from. unique: no poem twice. policy: "all" uses only words whose
@@ -147,7 +149,7 @@ def generate(
     """
     job = _prepare(
         prompt, n, model, form, season, kigo, kireji, rhyme, dangling,
-        Options(temperature, top_k, top_p, min_p, repetition_penalty, particles, beams),
+        Options(temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams),
         seed, first_line, lexicon, strategy, policy,
     )  # fmt: skip
     rows = _checked_batch(batch_size)
@@ -194,6 +196,7 @@ def stream(
     top_p: float | None = Options.top_p,
     min_p: float | None = Options.min_p,
     repetition_penalty: float = Options.repetition_penalty,
+    lookahead: bool = Options.lookahead,
     seed: int | None = None,
     first_line: str | None = None,
     lexicon: Lexicon | None = None,
@@ -201,12 +204,12 @@ def stream(
 ) -> Iterator[tuple[int, int, str]]:
     """Write poems one after another and yield (poem, line, text) as each line is finished.
 
-    The same poems as generate(..., unique=False) with the same seed; a poem that repeats an
-    earlier one cannot be taken back once its lines are out.
+    The same poems as generate(..., strategy="sample", unique=False) with the same seed: a
+    population's poem is not known before its last line, and a line once out cannot be taken back.
     """
     job = _prepare(
         prompt, n, model, form, season, kigo, kireji, rhyme, dangling,
-        Options(temperature, top_k, top_p, min_p, repetition_penalty),
+        Options(temperature, top_k, top_p, min_p, repetition_penalty, lookahead),
         seed, first_line, lexicon, "sample", policy,
     )  # fmt: skip
     return _lines(job, n)

@@ -1,7 +1,7 @@
 """From a topic to the token ids the model reads first.
 
-A chat model is asked in its own template; a base model is shown a short page of haiku, each under
-its topic. Knows wording and special tokens, no lattice. Called by `generate`.
+A chat model is shown a few haiku as turns of its own template; a base model the same haiku on a
+page, each under its topic. Knows wording and special tokens, no lattice. Called by `generate`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from constrained_gpt.lexicon import Form
 
 MAX_CHARACTERS = 1000
 
-# Written for this purpose. The page sets the format: topic, blank, poem, blank.
+# Written for this purpose: plain words, one season word each, lines that end where a breath ends.
 _PAGE = (
-    ("morning frost", "a crow on the fence\nshakes the frost from the long wire\nand then only sky"),
-    ("summer heat", "noon at the station\none cicada keeps singing\nto the empty tracks"),
-    ("harvest moon", "the moon on the lake\nan old man rows through the light\nand does not break it"),
+    ("morning frost", "A crow on the fence\nshakes the frost from the long wire\nand then only sky."),
+    ("a train station in summer heat", "Noon at the station,\none cicada keeps singing\nto the empty tracks."),
+    ("my grandmother", "Plum blossoms again.\nI set out her blue tea bowl\nand pour for no one."),
+    ("the sea", "Wild geese in the dusk —\nthe tide has carried my name\nback to the wet sand."),
 )
 
 
@@ -44,24 +45,29 @@ def checked(prompt: object) -> str:
     """The topic, cleaned of outer space; raises if there is nothing to write about."""
     if not isinstance(prompt, str):
         raise TypeError(f"the prompt is a topic such as 'autumn rain', not {type(prompt).__name__}")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the prompt holds a lone surrogate, which is no text; remove it") from None
     topic = " ".join(prompt.split())
-    if not topic or not any(ch.isprintable() and not ch.isspace() for ch in topic):
+    if not any(ch.isprintable() and not ch.isspace() for ch in topic):
         raise ValueError("the prompt is empty; give a topic such as 'autumn rain'")
     if len(topic) > MAX_CHARACTERS:
         raise ValueError(
             f"the prompt has {len(topic):,} characters; give a topic of at most {MAX_CHARACTERS:,}"
         )
-    try:
-        topic.encode()
-    except UnicodeEncodeError:
-        raise ValueError("the prompt holds a lone surrogate, which is no text; remove it") from None
     return topic
 
 
 def build(tokenizer: Speller, topic: str, form: Form) -> Prompt:
     """The prompt for a topic."""
     if tokenizer.chat == "chatml":
-        before = "<|im_start|>system\nYou are a poet.<|im_end|>\n<|im_start|>user\n"
+        turns = "".join(
+            f"<|im_start|>user\nWrite a haiku about {about}.<|im_end|>\n"
+            f"<|im_start|>assistant\n{poem}<|im_end|>\n"
+            for about, poem in _PAGE
+        )
+        before = f"<|im_start|>system\nYou are a poet.<|im_end|>\n{turns}<|im_start|>user\n"
         after = "<|im_end|>\n<|im_start|>assistant\n"
         ids = [
             *tokenizer.encode_special(before),

@@ -167,7 +167,11 @@ def allowed_children(
     word_hit: np.ndarray,
     form_ok: np.ndarray,
     other_ok: np.ndarray,
+    type_outlook: np.ndarray,
+    other_outlook: np.ndarray,
+    strain: float,
     out: np.ndarray,
+    outlook: np.ndarray,
 ) -> int:
     """Write to `out` the tokens of those children of `node` that lead to an allowed unit; count.
 
@@ -175,22 +179,41 @@ def allowed_children(
     line may end on it with the season word owed, 4 with it done. word_hit: uint8 (words,), bits
     2 and 4 taken away from this word (its sound). form_ok: uint8 (3,). other_ok: uint8
     (marks + 2,): marks, then line break, then end.
+    type_outlook, other_outlook: float64 (types,), (marks + 2,), log of how hopeful the state after
+    such a unit is. outlook: float64, as long as `out`: of the token's own unit where that is
+    allowed; else of the log-mean over all units below, the forbidden ones counting nothing, and
+    less by `strain` where the token alone would be a whole unit (" the" for " thefts").
     """
     found = 0
     start = tables.first[node]
     for child in range(start, start + tables.count[node]):
-        for unit in range(tables.lo[child], tables.hi[child]):
+        whole = tables.unit[child] >= 0
+        first = tables.lo[child]  # a node's own unit opens its range
+        hope = 0.0
+        own = -np.inf
+        for unit in range(first, tables.hi[child]):
             which = tables.word[unit]
+            ahead = -np.inf
             if tables.kind[unit] == WORD:
-                ok = type_ok[type_of[which]] & ~word_hit[which]
-                if ok and form_ok[tables.form[unit]]:
-                    out[found] = tables.token[child]
-                    found += 1
-                    break
+                kind = type_of[which]
+                if type_ok[kind] & ~word_hit[which] and form_ok[tables.form[unit]]:
+                    ahead = type_outlook[kind]
             elif other_ok[which]:
-                out[found] = tables.token[child]
-                found += 1
-                break
+                ahead = other_outlook[which]
+            if ahead > -np.inf:
+                hope += np.exp(ahead)
+                if whole and unit == first:
+                    own = ahead
+                    break
+        if hope > 0.0:
+            out[found] = tables.token[child]
+            if own > -np.inf:
+                outlook[found] = own
+            else:
+                outlook[found] = np.log(hope / (tables.hi[child] - first))
+                if whole:
+                    outlook[found] += strain
+            found += 1
     return found
 
 

@@ -118,7 +118,11 @@ def allowed_children(
     word_hit: np.ndarray,
     form_ok: np.ndarray,
     other_ok: np.ndarray,
+    type_outlook: np.ndarray,
+    other_outlook: np.ndarray,
+    strain: float,
     out: np.ndarray,
+    outlook: np.ndarray,
 ) -> int:
     """Tokens of the children of `node` that lead to an allowed unit, by judging every unit."""
     is_word = tables.kind == WORD
@@ -127,14 +131,23 @@ def allowed_children(
     word_ok &= form_ok[tables.form] != 0
     other = np.where(is_word, 0, tables.word)
     unit_ok = np.where(is_word, word_ok, other_ok[other] != 0)
+    unit_outlook = np.where(is_word, type_outlook[type_of[word]], other_outlook[other])
     first, count = int(tables.first[node]), int(tables.count[node])
-    tokens = [
-        int(tables.token[child])
+    children = [
+        child
         for child in range(first, first + count)
         if unit_ok[tables.lo[child] : tables.hi[child]].any()
     ]
-    out[: len(tokens)] = tokens
-    return len(tokens)
+    for i, child in enumerate(children):
+        below = np.arange(tables.lo[child], tables.hi[child])
+        own = int(tables.unit[child])
+        out[i] = tables.token[child]
+        if own >= 0 and unit_ok[own]:
+            outlook[i] = unit_outlook[own]
+        else:
+            hopes = np.where(unit_ok[below], np.exp(unit_outlook[below]), 0.0)
+            outlook[i] = np.log(hopes.mean()) + (strain if own >= 0 else 0.0)
+    return len(children)
 
 
 def set_bits(tokens: np.ndarray, row: np.ndarray) -> None:
@@ -180,6 +193,7 @@ def sample_tokens(
     logits: np.ndarray,
     ids: np.ndarray,
     indptr: np.ndarray,
+    outlook: np.ndarray,
     history: np.ndarray,
     uniforms: np.ndarray,
     temperature: float,
@@ -201,10 +215,12 @@ def sample_tokens(
         written = np.isin(allowed, history[b][history[b] >= 0])
         penalised = np.where(scores > 0, scores / repetition_penalty, scores * repetition_penalty)
         scores = np.where(written, penalised, scores)
+        ahead = outlook[indptr[b] : indptr[b + 1]]
         if temperature == 0.0:
-            choice, log_q[b] = int(scores.argmax()), 0.0
+            choice, log_q[b] = int((scores + ahead).argmax()), 0.0
         else:
-            weights = np.exp((scores - scores.max()) / temperature)
+            tempered = scores / temperature + ahead
+            weights = np.exp(tempered - tempered.max())
             weights = truncated(weights, top_k, top_p, min_p)
             possible = np.flatnonzero(weights)
             cumulative = np.cumsum(weights[possible])

@@ -68,6 +68,7 @@ def sample_tokens(
     logits: np.ndarray,
     ids: np.ndarray,
     indptr: np.ndarray,
+    outlook: np.ndarray,
     history: np.ndarray,
     uniforms: np.ndarray,
     temperature: float,
@@ -83,10 +84,12 @@ def sample_tokens(
     """Draw one token per row into `tokens` (int64), with its log-probabilities.
 
     logits: float32 (B, V). Row b may take ids[indptr[b]:indptr[b+1]] (ascending, not empty).
+    outlook: float64, as long as ids: log of how well each token is expected to go on; it is added
+    after the temperature, and log_q accounts for it.
     history: int64 (B, H), tokens already written, padded with -1; the penalty of Keskar et al.
     (CTRL, 2019, section 4.1) divides positive and multiplies negative logits of those tokens.
     uniforms: float64 (B,) in [0, 1). temperature 0 takes the most likely token (lowest id of a
-    tie). The order is penalty, mask, temperature, top-k, top-p, min-p, draw by inverse CDF in
+    tie). The order is penalty, mask, temperature, outlook, top-k, top-p, min-p, draw by inverse CDF in
     ascending order of token ids.
     log_p: of the token under the model (softmax of the raw logits over all V); log_q: under the
     distribution drawn from; log_mass: model probability of the whole allowed set. float64 (B,).
@@ -115,15 +118,19 @@ def sample_tokens(
                         scores[i] /= repetition_penalty
                     else:
                         scores[i] *= repetition_penalty
+        if temperature > 0.0:
+            for i in range(n):
+                scores[i] /= temperature
         best = 0
-        for i in range(1, n):
+        for i in range(n):
+            scores[i] += outlook[indptr[b] + i]
             if scores[i] > scores[best]:
                 best = i
         chosen = best
         if temperature > 0.0:
             weights = np.empty(n, np.float64)
             for i in range(n):
-                weights[i] = np.exp((scores[i] - scores[best]) / temperature)
+                weights[i] = np.exp(scores[i] - scores[best])
             _truncate(weights, top_k, top_p, min_p)
             total = 0.0
             for i in range(n):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .form import Form
-from .function_words import DANGLING
+from .function_words import is_dangling
 from .kigo import Kigo, Saijiki, find_kigo, keys
 from .kireji import Cut, find_cuts
 from .normalize import Word, line_spans, words
@@ -107,7 +107,7 @@ class Judge:
         """Whether a line had better not end on this word."""
         if self.lexicon is not None and word.key in self.lexicon:
             return self.lexicon.is_dangling(word.key)
-        return word.key in DANGLING
+        return is_dangling(word.key)
 
     def _line(self, text: str, own: list[Word], target: int | None) -> LineReport:
         reports = tuple(self.word(word) for word in own)

@@ -162,7 +162,8 @@ class Lexicon:
 
     def is_dangling(self, word: str) -> bool:
         """Whether a line had better not end on this word (a, the, of, ...)."""
-        return _key(word) in self._dangling
+        key = _key(word)
+        return key in self._dangling or key.endswith("'s")
 
     def _written(self, key: str) -> str:
         if key not in self._display:

@@ -76,7 +76,11 @@ class Batch:
 
     def draw(self, options: Options, uniforms: np.ndarray) -> Draw:
         """One token a row, drawn by its own uniform number in [0, 1)."""
-        allowed = self.allowed()
+        masks = [self.lattice.candidates(row) for row in self.states]
+        allowed = [ids for ids, _ in masks]
+        outlook = np.concatenate([outlook for _, outlook in masks])
+        if not options.lookahead:
+            outlook[:] = 0.0
         indptr = np.zeros(len(allowed) + 1, np.int64)
         np.cumsum([len(ids) for ids in allowed], out=indptr[1:])
         n = len(allowed)
@@ -90,6 +94,7 @@ class Batch:
             self.logits,
             np.concatenate(allowed),
             indptr,
+            outlook,
             history,
             np.ascontiguousarray(uniforms, np.float64),
             float(options.temperature),

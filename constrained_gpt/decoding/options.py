@@ -24,16 +24,18 @@ class Options:
     """How a token is drawn among those allowed.
 
     The order is: repetition penalty (on logits of tokens already written), mask, temperature,
-    top-k, top-p, min-p. temperature 0 takes the most likely token. top_k None or 0: no limit.
-    particles, beams: width of SMC and beam search.
+    look-ahead, top-k, top-p, min-p. temperature 0 takes the most likely token. top_k None or 0:
+    no limit. lookahead: weigh tokens by their outlook (`Lattice.candidates`); False is the bare
+    mask. particles, beams: width of SMC and beam search.
     """
 
-    temperature: float = 0.8
+    temperature: float = 0.9
     top_k: int | None = None
     top_p: float | None = None
-    min_p: float | None = 0.05
+    min_p: float | None = 0.02
     repetition_penalty: float = 1.0
-    particles: int = 16
+    lookahead: bool = True
+    particles: int = 4
     beams: int = 8
 
     def __post_init__(self) -> None:
@@ -50,6 +52,8 @@ class Options:
             raise ValueError(
                 f"repetition_penalty={self.repetition_penalty} is not positive; 1 means none"
             )
+        if not isinstance(self.lookahead, bool):
+            raise TypeError(f"lookahead={self.lookahead!r} is neither True nor False")
         for name in ("top_k", "particles", "beams"):
             value = getattr(self, name)
             if value is None and name == "top_k":

@@ -26,6 +26,16 @@ from constrained_gpt.lexicon.typography import (
 )
 
 _CACHED_MASKS = 512  # boundary masks kept; some 60 KB each on a full lexicon
+Mask = tuple[np.ndarray, np.ndarray]  # tokens int32 ascending; outlook float64, see `candidates`
+
+# How hopeful a state is, for `candidates`. Chosen by reading poems, not measured: a wrong guess
+# costs fluency, never validity, and a path's weight accounts for it.
+_KIGO_RATE = 0.02  # chance, per syllable still to come, that a model says a season word unasked
+_CUT_RATE = 0.05  # the same for a cutting mark
+_STRAIN = float(np.log(1e-4))  # a model that writes " the" hardly ever means " thefts"
+
+
+_NOTHING: Mask = (np.zeros(0, np.int32), np.zeros(0, np.float64))
 
 
 class LatticeError(ValueError):
@@ -67,7 +77,7 @@ class Lattice:
         self._start_style = start_style
         self._depth = depth
         self._lock = threading.RLock()
-        self._masks: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self._masks: OrderedDict[Any, Mask] = OrderedDict()
         self._types: dict[Any, np.ndarray] = {}
         self._hits: OrderedDict[Any, np.ndarray] = OrderedDict()
         self._foreign: list[tuple[Sound, ...]] = []  # sounds of line ends from outside the lexicon
@@ -175,29 +185,41 @@ class Lattice:
     # -- masks ------------------------------------------------------------------------------
     def allowed(self, row: np.ndarray) -> np.ndarray:
         """The tokens that may follow a state row: int32, ascending, never empty before the end."""
+        return self.candidates(row)[0]
+
+    def candidates(self, row: np.ndarray) -> Mask:
+        """`allowed`, and for each token its outlook: float64, log of how well it may go on.
+
+        The mask alone lets a model run into corners. Two of them can be seen from afar: a season
+        word or cut still owed when few syllables are left, and a token that is a whole word but
+        may only stand here as the beginning of another.
+        """
         tables = self._tables
         node = int(row[km.NODE])
         if node == km.FINISHED:
-            return np.zeros(0, np.int32)
+            return _NOTHING
         if node <= km.MID_ROOT:
             return self._boundary(row, node, after_word=False)
-        inside = np.zeros(0, np.int32)
-        if tables.count[node]:
-            inside = self._children(row, node, after_word=True)
         unit = int(tables.unit[node])
         if unit < 0:
-            return inside
+            return self._children(row, node, after_word=True)
         after = row.copy()
         km.commit_unit(tables, after, unit)
-        beyond = self._boundary(after, km.MID_ROOT, after_word=tables.kind[unit] == km.WORD)
+        beyond, outlook = self._boundary(
+            after, km.MID_ROOT, after_word=tables.kind[unit] == km.WORD
+        )
+        if not tables.count[node]:
+            return beyond, outlook
         # Disjoint, as `compile` has checked: a token goes on with the word or begins the next unit.
-        return np.insert(beyond, np.searchsorted(beyond, inside), inside)
+        inside, inside_outlook = self._children(row, node, after_word=True)
+        places = np.searchsorted(beyond, inside)
+        return np.insert(beyond, places, inside), np.insert(outlook, places, inside_outlook)
 
     def fill_next_token_bitmask(self, row: np.ndarray, bitmask: np.ndarray) -> None:
         """Write a row's allowed tokens into an int32 bitmask row, as other engines read it."""
         km.set_bits(self.allowed(row), bitmask)
 
-    def _boundary(self, row: np.ndarray, node: int, after_word: bool) -> np.ndarray:
+    def _boundary(self, row: np.ndarray, node: int, after_word: bool) -> Mask:
         """Tokens that may begin the next unit. Cached by all they depend on."""
         style = int(row[km.STYLE]) if node == km.LINE_ROOT else -1
         last = int(row[km.LAST]) if int(row[km.BUDGET]) & 1 else -1
@@ -221,7 +243,7 @@ class Lattice:
                 self._masks.popitem(last=False)
         return found
 
-    def _children(self, row: np.ndarray, node: int, after_word: bool) -> np.ndarray:
+    def _children(self, row: np.ndarray, node: int, after_word: bool) -> Mask:
         """Tokens of the children of `node` below which a unit is allowed in the state `row`.
 
         `row` is the state at the last boundary; inside a unit it has not moved yet.
@@ -239,24 +261,31 @@ class Lattice:
             style, new_sentence = divmod(int(row[km.STYLE]), 2)
             form_ok = (tables.style_next[style, new_sentence] != REFUSED).astype(np.uint8)
         other_ok = self._other_ok(row, ends, after_word)
+        other_outlook = self._other_outlook(row)
         if node == km.MID_ROOT and not type_ok.any():
-            return self._others_only(other_ok)
+            return self._others_only(other_ok, other_outlook)
         hits = self._word_hits(line, cut, row, ends) if (type_ok & 6).any() else self._no_hits
         out = np.empty(int(tables.count[node]), np.int32)
+        outlook = np.empty(len(out), np.float64)
+        type_outlook = self._type_outlook(line, int(row[km.BUDGET]), int(row[km.SEASON]), cut)
         count = km.allowed_children(
-            tables, node, rules.type_of, type_ok, hits, form_ok, other_ok, out
-        )
-        return out[:count].copy()
+            tables, node, rules.type_of, type_ok, hits, form_ok, other_ok,
+            type_outlook, other_outlook, _STRAIN, out, outlook,
+        )  # fmt: skip
+        return out[:count].copy(), outlook[:count].copy()
 
-    def _others_only(self, other_ok: np.ndarray) -> np.ndarray:
+    def _others_only(self, other_ok: np.ndarray, other_outlook: np.ndarray) -> Mask:
         """Tokens that begin an allowed mark, break or end: no word fits any more."""
         tables = self._tables
-        found = []
+        found, outlook = [], []
         for child in self._other_children:
             units = range(tables.lo[child], tables.hi[child])
-            if any(tables.kind[u] != km.WORD and other_ok[tables.word[u]] for u in units):
+            marks = [tables.word[u] for u in units if tables.kind[u] != km.WORD]
+            hopes = [other_outlook[m] for m in marks if other_ok[m]]
+            if hopes:
                 found.append(tables.token[child])
-        return np.array(found, np.int32)
+                outlook.append(max(hopes))
+        return np.array(found, np.int32), np.array(outlook, np.float64)
 
     def _type_ok(
         self, line: int, budget: int, state: int, cut: int, ends: Sounds
@@ -269,10 +298,7 @@ class Lattice:
         if found is not None:
             return found
         table = self._alive.table(line, canonical)
-        after = np.zeros(len(rules.type_bits), np.int64)
-        for syllables in range(int(rules.type_bits.max(initial=1)).bit_length()):
-            has = (rules.type_bits >> syllables) & 1
-            after |= has * (budget >> syllables)
+        after = self._after(budget)
         reached = season.next[state, rules.type_column]
         goes_on = (after & ~1 & table.mid[cut, reached]) != 0
         may_end = ((after & 1) != 0) & ~rules.type_dangling
@@ -282,6 +308,42 @@ class Lattice:
         ok |= np.where(may_end & done & table.end[cut, DONE_TARGET], 4, 0).astype(np.uint8)
         self._types[key] = ok
         return ok
+
+    def _after(self, budget: int) -> np.ndarray:
+        """The budget after a word of each type: int64 (types,)."""
+        bits = self._rules.type_bits
+        after = np.zeros(len(bits), np.int64)
+        for syllables in range(int(bits.max(initial=1)).bit_length()):
+            after |= ((bits >> syllables) & 1) * (budget >> syllables)
+        return after
+
+    def _type_outlook(self, line: int, budget: int, state: int, cut: int) -> np.ndarray:
+        """Outlook after a word of each type: float64 (types,)."""
+        rules, season = self._rules, self._rules.season
+        after = np.maximum(self._after(budget), 1)
+        left = np.floor(np.log2(after)) + sum(rules.lines[line + 1 :])
+        reached = season.next[state, rules.type_column]
+        return self._outlook(left, season.flush[reached] == season.done, cut)
+
+    def _other_outlook(self, row: np.ndarray) -> np.ndarray:
+        """Outlook after each mark, a line break and the end: float64 (marks + 2,)."""
+        rules = self._rules
+        line, cut = int(row[km.LINE]), int(row[km.CUT]) % rules.n_cuts
+        left = int(row[km.BUDGET]).bit_length() - 1 + sum(rules.lines[line + 1 :])
+        done = rules.season.flush[row[km.SEASON]] == rules.season.done
+        n_marks = len(rules.mark_mid)
+        after = [max(rules.cut_after(cut, mark), 0) for mark in range(n_marks)]
+        return np.concatenate(
+            [self._outlook(np.array([left]), done, c) for c in [*after, cut, cut]]
+        )
+
+    def _outlook(self, left: np.ndarray, done: np.ndarray, cut: int) -> np.ndarray:
+        """Log-chance that what is owed will be said in the syllables `left`, left to itself."""
+        left = np.maximum(left, 0.5)
+        owed = np.where(done, 0.0, np.log(-np.expm1(left * np.log1p(-_KIGO_RATE))))
+        if not self._rules.cut_complete(cut):
+            owed = owed + np.log(-np.expm1(left * np.log1p(-_CUT_RATE)))
+        return np.asarray(owed, np.float64)
 
     def _word_hits(self, line: int, cut: int, row: np.ndarray, ends: Sounds) -> np.ndarray:
         """uint8 (words,): which words may not end this line for their sound (2 owed, 4 done)."""

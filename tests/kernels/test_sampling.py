@@ -25,7 +25,7 @@ OPTIONS = [
 
 
 def draw(module: Any, logits: np.ndarray, allowed: list[np.ndarray], uniforms: np.ndarray,
-         history: np.ndarray, **options: float) -> tuple[np.ndarray, ...]:  # fmt: skip
+         history: np.ndarray, outlook: np.ndarray | None = None, **options: float) -> tuple[np.ndarray, ...]:  # fmt: skip
     n = len(allowed)
     ids = np.concatenate(allowed).astype(np.int32)
     indptr = np.concatenate([[0], np.cumsum([len(a) for a in allowed])]).astype(np.int64)
@@ -33,7 +33,8 @@ def draw(module: Any, logits: np.ndarray, allowed: list[np.ndarray], uniforms: n
     settings = {
         "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0,
     } | options  # fmt: skip
-    module.sample_tokens(logits, ids, indptr, history, uniforms, *settings.values(), *out)
+    ahead = np.zeros(len(ids)) if outlook is None else outlook
+    module.sample_tokens(logits, ids, indptr, ahead, history, uniforms, *settings.values(), *out)
     return out
 
 
@@ -56,8 +57,9 @@ def test_equals_twin(options: dict[str, float], ties: bool) -> None:
             uniforms[:] = 0.0
         elif trial == 1:
             uniforms[:] = np.nextafter(1.0, 0.0)
-        fast = draw(sampling, logits, allowed, uniforms, history, **options)
-        slow = draw(reference, logits, allowed, uniforms, history, **options)
+        outlook = rng.choice([0.0, -3.0], sum(map(len, allowed))) if trial % 2 else None
+        fast = draw(sampling, logits, allowed, uniforms, history, outlook, **options)
+        slow = draw(reference, logits, allowed, uniforms, history, outlook, **options)
         np.testing.assert_array_equal(fast[0], slow[0])
         for a, b in zip(fast[1:], slow[1:], strict=True):
             np.testing.assert_allclose(a, b, atol=1e-9)
