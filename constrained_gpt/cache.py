@@ -54,6 +54,9 @@ def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
 def save_arrays(kind: str, key: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Keep arrays under (kind, key). A folder that cannot be written is no error: no cache then."""
     path = folder() / kind / f"{key}.npz"
-    with contextlib.suppress(OSError), written_whole(path) as scratch:
-        with scratch.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+    with (
+        contextlib.suppress(OSError),
+        written_whole(path) as scratch,
+        scratch.open("wb") as file,
+    ):
+        np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -267,7 +267,9 @@ def _prepare(
         raise ValueError(f"policy={policy!r} is unknown; use all or any")
     if first_line is not None and not isinstance(first_line, str):
         raise TypeError(f"first_line is a str, not {type(first_line).__name__}")
-    engine = model if hasattr(model, "decode_step") else _engine(os.fspath(model))  # type: ignore[arg-type]
+    engine = _engine(os.fspath(model)) if isinstance(model, (str, os.PathLike)) else model
+    if not hasattr(engine, "decode_step"):
+        raise TypeError(f"model is a name, a path or an Engine, not {type(model).__name__}")
     tokenizer = engine.tokenizer
     asking = prompts.build(tokenizer, topic, asked)
     lattice = _lattice(asked, words, tokenizer, policy, asking.end)
@@ -277,7 +279,18 @@ def _prepare(
         first_line = text
         ids = (*ids, *tokenizer.encode(text + "\n"))
     return _Job(
-        engine, lattice, words, asked, topic, ids, start, first_line, options, strategy, policy, seed
+        engine,
+        lattice,
+        words,
+        asked,
+        topic,
+        ids,
+        start,
+        first_line,
+        options,
+        strategy,
+        policy,
+        seed,
     )
 
 
@@ -290,7 +303,7 @@ def _asked(
     rhyme: str | None,
     dangling: str | None,
 ) -> Form:
-    """The form with what the caller changed in it, and the taste of generate() where they did not."""
+    """The form with what the caller changed in it, and the taste of generate() elsewhere."""
     if season is not None:
         if not isinstance(season, str) or season not in SEASONS:
             raise ValueError(f"season={season!r} is unknown; use one of {', '.join(SEASONS)}")
@@ -384,9 +397,7 @@ def _distinct_beams(
         raise ValueError("a beam never writes a poem twice; leave unique at True")
     poems = _write(job, [(i, 0) for i in range(n)])
     if len(poems) < n:
-        raise ValueError(
-            f"the beam found {len(poems)} poems for n={n}; raise beams or lower n"
-        )
+        raise ValueError(f"the beam found {len(poems)} poems for n={n}; raise beams or lower n")
     if progress is not None:
         progress(n, n)
     return poems

@@ -15,8 +15,14 @@ MAX_CHARACTERS = 1000
 
 # Written for this purpose: plain words, one season word each, lines that end where a breath ends.
 _PAGE = (
-    ("morning frost", "A crow on the fence\nshakes the frost from the long wire\nand then only sky."),
-    ("a train station in summer heat", "Noon at the station,\none cicada keeps singing\nto the empty tracks."),
+    (
+        "morning frost",
+        "A crow on the fence\nshakes the frost from the long wire\nand then only sky.",
+    ),
+    (
+        "a train station in summer heat",
+        "Noon at the station,\none cicada keeps singing\nto the empty tracks.",
+    ),
     ("my grandmother", "Plum blossoms again.\nI set out her blue tea bowl\nand pour for no one."),
     ("the sea", "Wild geese in the dusk —\nthe tide has carried my name\nback to the wet sand."),
 )
@@ -84,7 +90,9 @@ def build(tokenizer: Speller, topic: str, form: Form) -> Prompt:
 def _request(topic: str, form: Form) -> str:
     season = form.kigo if isinstance(form.kigo, str) and form.kigo not in ("off", "any") else ""
     words = (
-        f" Use the words {' or '.join(sorted(form.kigo))}." if isinstance(form.kigo, frozenset) else ""
+        f" Use the words {' or '.join(sorted(form.kigo))}."
+        if isinstance(form.kigo, frozenset)
+        else ""
     )
     name = form.name if form.name in ("haiku", "senryu", "tanka", "cinquain") else "poem"
     of = f" {season}" if season and season not in topic.lower() else ""

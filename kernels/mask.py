@@ -26,12 +26,12 @@ class Tables(NamedTuple):
     kind, word, form: int32 (units,). bits: int64 (words,), bit s = may have s syllables.
     column: int32 (words,); season_next: int32 (K, columns); season_flush: int32 (K,).
     mark_mid, mark_sentence: uint8 (marks,); mark_close: uint8 (2, marks), whether the mark may
-    close a line that is not the last (0) or the poem (1); cut_after: int32 (cuts, marks), -1 refused.
-    style_next: int32 (5, 2, 3); line_bits: int64 (lines,), 1 << syllables of the line.
+    close a line that is not the last (0) or the poem (1); cut_after: int32 (cuts, marks), -1 if
+    refused. style_next: int32 (5, 2, 3); line_bits: int64 (lines,), 1 << syllables of the line.
     """
 
     first: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
     token: np.ndarray
     lo: np.ndarray
     hi: np.ndarray
@@ -218,7 +218,7 @@ def allowed_children(
 
 
 def allocate_token_bitmask(batch_size: int, vocab_size: int) -> np.ndarray:
-    """An int32 bitmask (batch, ceil(vocab / 32)) with every bit clear; bit t of row b: t allowed."""
+    """An int32 bitmask (batch, ceil(vocab / 32)), every bit clear; bit t of row b: t allowed."""
     if batch_size < 1 or vocab_size < 1:
         raise ValueError(
             f"batch_size={batch_size} and vocab_size={vocab_size} must both be at least 1"

@@ -89,8 +89,8 @@ def sample_tokens(
     history: int64 (B, H), tokens already written, padded with -1; the penalty of Keskar et al.
     (CTRL, 2019, section 4.1) divides positive and multiplies negative logits of those tokens.
     uniforms: float64 (B,) in [0, 1). temperature 0 takes the most likely token (lowest id of a
-    tie). The order is penalty, mask, temperature, outlook, top-k, top-p, min-p, draw by inverse CDF in
-    ascending order of token ids.
+    tie). The order is penalty, mask, temperature, outlook, top-k, top-p, min-p, draw by inverse
+    CDF in ascending order of token ids.
     log_p: of the token under the model (softmax of the raw logits over all V); log_q: under the
     distribution drawn from; log_mass: model probability of the whole allowed set. float64 (B,).
     """

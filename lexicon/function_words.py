@@ -1,8 +1,8 @@
 """Function words a line of verse should not end on, because their phrase has not begun yet.
 
 Knows a reviewed list, nothing else. The validator and the lattice read it. Words that often close
-a phrase of their own (on, up, by, there, not, all, this, you, me, ...) are left out on purpose; "in" is listed, since
-what it closes in verse is nearly always a line that should have gone on.
+a phrase of their own (on, up, by, there, not, all, this, you, me, ...) are left out on
+purpose; "in" is listed, since what it closes in verse is nearly always a line that should go on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ whether is are was were am be been being has have had having do does did will wo
 should can could may might must i we they he she it's i'm we're they're you're he's she's
 that's there's i've we've they've you've i'll we'll they'll you'll he'll she'll i'd we'd
 they'd you'd he'd she'd who's what's let's isn't aren't wasn't weren't don't doesn't didn't
-won't wouldn't can't couldn't shouldn't hasn't haven't hadn't every no very such quite it's where's how's when's here's
+won't wouldn't can't couldn't shouldn't hasn't haven't hadn't every no very such quite
 """
 DANGLING: frozenset[str] = frozenset(_DANGLING.split())
 

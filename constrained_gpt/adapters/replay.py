@@ -21,7 +21,9 @@ class Replay:
 
     def __init__(self, lattice: Lattice, prompt_length: int) -> None:
         if prompt_length < 0:
-            raise ValueError(f"prompt_length={prompt_length} is negative; count the prompt's tokens")
+            raise ValueError(
+                f"prompt_length={prompt_length} is negative; count the prompt's tokens"
+            )
         self.lattice = lattice
         self.prompt_length = prompt_length
         self._states: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()

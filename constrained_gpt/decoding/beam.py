@@ -47,7 +47,7 @@ def beam(
         batch.select(np.array([row for _, row, _ in candidates]))
         scores = np.array([score for score, _, _ in candidates])
         finished = batch.push(np.array([token for _, _, token in candidates], np.int64))
-        for row in np.flatnonzero(finished):
+        for row in np.flatnonzero(finished).tolist():
             tokens = list(batch.history[row])
             score = float(scores[row])
             done.append(Path(tokens, score, float("nan"), float("nan")))

@@ -47,7 +47,9 @@ class Options:
         if self.top_p is not None and not 0 < _number("top_p", self.top_p) <= 1:
             raise ValueError(f"top_p={self.top_p} is outside (0, 1]; leave it out or give 0.9, say")
         if self.min_p is not None and not 0 <= _number("min_p", self.min_p) <= 1:
-            raise ValueError(f"min_p={self.min_p} is outside [0, 1]; leave it out or give 0.05, say")
+            raise ValueError(
+                f"min_p={self.min_p} is outside [0, 1]; leave it out or give 0.05, say"
+            )
         if _number("repetition_penalty", self.repetition_penalty) <= 0:
             raise ValueError(
                 f"repetition_penalty={self.repetition_penalty} is not positive; 1 means none"

@@ -32,7 +32,7 @@ def sample(
     paths = [Path() for _ in generators]
     poem = np.arange(len(generators))  # which poem a row writes
     while True:
-        uniforms = np.array([generators[p].random() for p in poem])
+        uniforms = np.array([generators[p].random() for p in poem.tolist()])
         draw = batch.draw(options, uniforms)
         finished = batch.push(draw.tokens)
         lines = lattice.line(batch.states)

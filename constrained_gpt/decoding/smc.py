@@ -1,11 +1,11 @@
 """Sequential Monte Carlo: a population of poems under way, the promising ones multiplied.
 
-Proposals are the masked draws of plain sampling; a particle's weight is p / q of what it wrote. When
-the weights of a population get uneven (effective sample size below half), it is resampled, so that
-the poem finally drawn from it comes nearer to p(poem | form) the more particles there are.
+Proposals are the masked draws of plain sampling; a particle's weight is p / q of what it wrote.
+When the weights of a population get uneven (effective sample size below half), it is resampled, so
+that the poem finally drawn from it comes nearer to p(poem | form) the more particles there are.
 Properly weighted: the mean weight is an unbiased estimate of the form's probability (Del Moral,
-Doucet, Jasra, Sequential Monte Carlo Samplers, JRSS B 68:3, 2006, section 3). Called by `generate` as
-strategy "smc".
+Doucet, Jasra, Sequential Monte Carlo Samplers, JRSS B 68:3, 2006, section 3). Called by `generate`
+as strategy "smc".
 """
 
 from __future__ import annotations

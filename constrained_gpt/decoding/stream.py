@@ -1,4 +1,7 @@
-"""One poem, line by line, as it is written. Same draws as `sampling.sample`. Called by `generate`."""
+"""One poem, line by line, as it is written. Same draws as `sampling.sample`.
+
+Called by `generate.stream`.
+"""
 
 from __future__ import annotations
 

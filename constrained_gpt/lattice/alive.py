@@ -257,7 +257,7 @@ class Alive:
         return out
 
     def _poor_parts(self, rich: list[np.ndarray], some: list[np.ndarray]) -> frozenset[str]:
-        """Parts of the poor groups wherever rich groups alone would not do. Both: (K, 2) a count."""
+        """Parts of the poor groups wherever rich groups alone would not do. Each: bool (K, 2)."""
         rules, season = self.rules, self.rules.season
         parts: set[str] = set()
         last = len(rules.lines) - 1
@@ -275,7 +275,7 @@ class Alive:
                         after = rules.cut_after(cut, int(mark))
                         if after >= 0:
                             end[cut] |= starts[after]
-                closing = [(group[None] & end[:, None]).any(axis=2) for group in groups]
+                closing = [np.asarray((group[None] & end[:, None]).any(axis=2)) for group in groups]
                 ends.append(end)
                 tables.append(self._fill(line, closing, end))
             sure, likely = tables

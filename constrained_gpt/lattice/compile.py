@@ -130,9 +130,7 @@ def keys_of(phrase: str) -> tuple[str, ...]:
     return tuple(key for word in phrase.split() for key in kigo_rules.keys(word))
 
 
-def _countable(
-    form: Form, lexicon: Lexicon, policy: str
-) -> tuple[list[str], np.ndarray]:
+def _countable(form: Form, lexicon: Lexicon, policy: str) -> tuple[list[str], np.ndarray]:
     """Words the policy lets the lattice write, with their counts as bits."""
     words, bits = [], []
     for word in lexicon.words:
@@ -212,7 +210,11 @@ def _check_spelling(
     start = word[1:]
     for mark in [*(m.text for m in typography.marks), ""]:
         for after in (word, "\n" + start):
-            pieces = [word, *([mark] if mark else []), *([after] if after == word else ["\n", start])]
+            pieces = [
+                word,
+                *([mark] if mark else []),
+                *([after] if after == word else ["\n", start]),
+            ]
             if tokenizer.encode("".join(pieces)) != [t for p in pieces for t in by_text[p]]:
                 raise LatticeError(
                     f"this tokenizer spells {''.join(pieces)!r} differently in one piece than word "
@@ -273,9 +275,20 @@ def _tables(rules: Rules, arrays: dict[str, np.ndarray], typography: Typography)
     cut_after = np.array(
         [[rules.cut_after(cut, m) for m in range(n_marks)] for cut in range(rules.n_cuts)], np.int32
     ).reshape(rules.n_cuts, n_marks)
-    names = ("first", "count", "token", "lo", "hi", "unit", "kind", "word", "form")
+
+    def numbers(name: str) -> np.ndarray:
+        return np.ascontiguousarray(arrays[name], np.int32)
+
     return km.Tables(
-        *(np.ascontiguousarray(arrays[name], np.int32) for name in names),
+        first=numbers("first"),
+        count=numbers("count"),
+        token=numbers("token"),
+        lo=numbers("lo"),
+        hi=numbers("hi"),
+        unit=numbers("unit"),
+        kind=numbers("kind"),
+        word=numbers("word"),
+        form=numbers("form"),
         bits=rules.bits,
         column=np.ascontiguousarray(rules.column, np.int32),
         season_next=np.ascontiguousarray(rules.season.next, np.int32),
@@ -293,13 +306,13 @@ def _diagnose(form: Form, rules: Rules, typography: Typography) -> str:
     """Which rule makes the form impossible, found by loosening one at a time."""
     from constrained_gpt.lattice.alive import Alive
 
-    def possible(**changes: object) -> bool:
+    def possible(changes: dict[str, object]) -> bool:
         return Alive(dataclasses.replace(rules, **changes)).line_start(  # type: ignore[arg-type]
             0, 0, 0, frozenset()
         )
 
     n = len(rules.bits)
-    loosened = {
+    loosened: dict[str, dict[str, object]] = {
         f"kigo={_shown(form.kigo)}; loosen the season or add season words": {
             "season": season_automaton.satisfied(),
             "column": np.zeros(n, np.int32),
@@ -309,10 +322,12 @@ def _diagnose(form: Form, rules: Rules, typography: Typography) -> str:
         f"dangling={form.dangling!r}; ask for dangling='off'": {"dangling": np.zeros(n, bool)},
     }
     for blame, changes in loosened.items():
-        if possible(**changes):
+        if possible(changes):
             return f"no poem of {len(rules.lines)} lines {rules.lines} meets {blame}"
-    everything: dict[str, object] = {k: v for changes in loosened.values() for k, v in changes.items()}
-    if possible(**everything):
+    everything: dict[str, object] = {
+        k: v for changes in loosened.values() for k, v in changes.items()
+    }
+    if possible(everything):
         return "no poem meets kigo, kireji, rhyme and dangling together; loosen one of them"
     reachable = sorted({s for s in range(1, 32) if (rules.bits >> s & 1).any()})
     return (

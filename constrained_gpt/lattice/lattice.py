@@ -131,12 +131,12 @@ class Lattice:
         state = row[0]
         if len(self._rules.lines) < 2:
             raise LatticeError("the form has one line, so a first line leaves nothing to write")
-        if cut and (self._rules.kireji == "forbidden" or cut > self._rules.n_cuts - 1):
-            if self._rules.kireji != "off":
-                raise LatticeError(
-                    f"the first line holds {cut} cut(s), too many for kireji={self._rules.kireji!r}; "
-                    "take marks out of it or ask for kireji='off'"
-                )
+        most = {"off": cut, "required": 1, "forbidden": 0}[self._rules.kireji]
+        if cut > most:
+            raise LatticeError(
+                f"the first line holds {cut} cut(s), too many for "
+                f"kireji={self._rules.kireji!r}; take marks out of it or ask for kireji='off'"
+            )
         style = next_style(self._start_style, False, form)
         if style == REFUSED:
             style = self._start_style
@@ -287,9 +287,7 @@ class Lattice:
                 outlook.append(max(hopes))
         return np.array(found, np.int32), np.array(outlook, np.float64)
 
-    def _type_ok(
-        self, line: int, budget: int, state: int, cut: int, ends: Sounds
-    ) -> np.ndarray:
+    def _type_ok(self, line: int, budget: int, state: int, cut: int, ends: Sounds) -> np.ndarray:
         """uint8 (types,): may the line go on after such a word (1), may it end on it (2, 4)?"""
         rules, season = self._rules, self._rules.season
         canonical = self._alive.canonical(ends)
@@ -371,7 +369,7 @@ class Lattice:
 
     def _other_ok(self, row: np.ndarray, ends: Sounds, after_word: bool) -> np.ndarray:
         """uint8 (marks + 2,): which marks, and whether a line break or the end, may come now."""
-        tables, rules, alive = self._tables, self._rules, self._alive
+        rules, alive = self._rules, self._alive
         n_marks = len(rules.mark_mid)
         ok = np.zeros(n_marks + 2, np.uint8)
         line, last, budget = int(row[km.LINE]), int(row[km.LAST]), int(row[km.BUDGET])
@@ -383,13 +381,13 @@ class Lattice:
         is_last = line == len(rules.lines) - 1
         own = frozenset(rules.sounds[last])
         may_close = bool(
-            budget & 1
-            and not rules.dangling[last]
-            and not np.isin(last, rules.conflicts(ends))
+            budget & 1 and not rules.dangling[last] and not np.isin(last, rules.conflicts(ends))
         )
         table = alive.table(line, ends)
         if may_close:
-            ok[n_marks + int(is_last and self._has_end)] = alive.line_start(line + 1, target, cut, ends | own)
+            ok[n_marks + int(is_last and self._has_end)] = alive.line_start(
+                line + 1, target, cut, ends | own
+            )
         if after_word:
             for mark in range(n_marks):
                 after = rules.cut_after(cut, mark)

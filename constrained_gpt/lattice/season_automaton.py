@@ -20,8 +20,8 @@ Keys = tuple[str, ...]
 class SeasonAutomaton:
     """next[state, column] -> state; a word's column comes from `column`.
 
-    next: int32 (K, C). flush: int32 (K,): the state once a mark or a line break ends the run, either
-    OWED or `done`. done: the absorbing state in which the form's season word has been found.
+    next: int32 (K, C). flush: int32 (K,): the state once a mark or a line break ends the run,
+    either OWED or `done`. done: the absorbing state in which the form's season word has been found.
     column: word -> column; words that are in no phrase share column 0.
     """
 
@@ -116,8 +116,10 @@ def build(
         columns[word] = len(vectors)
         vectors.append(vector)
     nxt = np.stack(vectors, axis=1)
-    return _shrink(nxt, flush, done, columns) if minimise else SeasonAutomaton(
-        nxt, flush, done, columns
+    return (
+        _shrink(nxt, flush, done, columns)
+        if minimise
+        else SeasonAutomaton(nxt, flush, done, columns)
     )
 
 

@@ -41,9 +41,7 @@ class Trie:
     depth: int
 
 
-def build(
-    units: Sequence[tuple[bool, int, int, int]], tokens: Sequence[Sequence[int]]
-) -> Trie:
+def build(units: Sequence[tuple[bool, int, int, int]], tokens: Sequence[Sequence[int]]) -> Trie:
     """Trie of units (starts_line, kind, word, form) spelled by `tokens` (one list a unit)."""
     if len(units) != len(tokens):
         raise ValueError(f"{len(units)} units but {len(tokens)} spellings; one each is needed")
@@ -77,7 +75,9 @@ def build(
         begin = lo_level + (ends_here >= 0)
         sizes = hi_level - begin
         own = np.repeat(np.arange(len(lo_level)), sizes)
-        positions = np.arange(int(sizes.sum())) + np.repeat(begin - (np.cumsum(sizes) - sizes), sizes)
+        positions = np.arange(int(sizes.sum())) + np.repeat(
+            begin - (np.cumsum(sizes) - sizes), sizes
+        )
         nxt = spelled[positions, column + 1] if len(positions) else np.zeros(0, np.int64)
         new = np.ones(len(positions), bool)
         if len(positions) > 1:
@@ -99,5 +99,6 @@ def build(
     kind = np.array([u[1] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
     word = np.array([u[2] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
     form = np.array([u[3] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
-    out = [np.ascontiguousarray(a, dtype=np.int32) for a in arrays]
-    return Trie(*out, kind=kind, word=word, form=form, depth=depth)
+    nodes = [np.ascontiguousarray(a, dtype=np.int32) for a in arrays]
+    token_, first_, count_, lo_, hi_, unit_ = nodes
+    return Trie(token_, first_, count_, lo_, hi_, unit_, kind, word, form, depth)

@@ -73,9 +73,7 @@ def test_weights_of_plain_samples_estimate_the_mass_of_the_form(
         assert path.weight == pytest.approx(sum(path.log_mass), abs=1e-9)
 
 
-def test_smc_is_properly_weighted(
-    lattice: Lattice, truth: dict[tuple[int, ...], float]
-) -> None:
+def test_smc_is_properly_weighted(lattice: Lattice, truth: dict[tuple[int, ...], float]) -> None:
     """Law 7: the estimate of the form's probability is unbiased, whatever the proposals are."""
     z = sum(math.exp(p) for p in truth.values())
     for options in (
@@ -107,9 +105,7 @@ def test_smc_comes_nearer_to_the_model_than_masks_alone(
     assert better < 0.6 * local
 
 
-def test_beam_finds_the_likeliest(
-    lattice: Lattice, truth: dict[tuple[int, ...], float]
-) -> None:
+def test_beam_finds_the_likeliest(lattice: Lattice, truth: dict[tuple[int, ...], float]) -> None:
     wide = beam(ENGINE, lattice, PROMPT, generators(range(5)), Options(beams=2000))
     best = sorted(truth.values(), reverse=True)[:5]
     assert [p.log_p for p in wide] == pytest.approx(best, abs=1e-6)
@@ -121,8 +117,7 @@ def test_a_seed_names_a_poem(strategy: str, lattice: Lattice) -> None:
     decode = STRATEGIES[strategy]
     together = decode(ENGINE, lattice, PROMPT, generators(range(9)), Options())
     alone = [
-        decode(ENGINE, lattice, PROMPT, generators(range(i, i + 1)), Options())[0]
-        for i in range(9)
+        decode(ENGINE, lattice, PROMPT, generators(range(i, i + 1)), Options())[0] for i in range(9)
     ]
     assert [p.tokens for p in together] == [p.tokens for p in alone]
     assert [p.weight for p in together] == [p.weight for p in alone]

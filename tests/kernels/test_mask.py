@@ -78,7 +78,9 @@ def test_bitmasks_equal_twins(vocab: int) -> None:
     mask.apply_token_bitmask_inplace(logits, fast)
     reference.apply_token_bitmask_inplace(twin, slow)
     np.testing.assert_array_equal(logits, twin)
-    assert np.isinf(logits).sum() == 3 * vocab - sum(int(w).bit_count() for w in fast.view(np.uint32).ravel())
+    assert np.isinf(logits).sum() == 3 * vocab - sum(
+        int(w).bit_count() for w in fast.view(np.uint32).ravel()
+    )
 
 
 def test_bitmask_sizes_are_checked() -> None:
