@@ -54,7 +54,7 @@ def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
 
 _WRITE = (
     "model", "season", "kigo", "kireji", "rhyme", "dangling", "temperature", "top_k", "top_p",
-    "min_p", "repetition_penalty", "seed", "first_line", "policy",
+    "min_p", "repetition_penalty", "lookahead", "seed", "first_line", "policy",
 )  # fmt: skip
 _WRITE_WHOLE = ("strategy", "particles", "beams", "batch_size")  # of generate(), not of stream()
 
@@ -246,6 +246,10 @@ def _parser() -> argparse.ArgumentParser:
         "--min-p", type=float, metavar="P", help="drop what is below P times the top"
     )
     write.add_argument("--repetition-penalty", type=float, metavar="X", help="1 is none")
+    write.add_argument(
+        "--lookahead", action=argparse.BooleanOptionalAction, default=None,
+        help="see corners coming: a kigo still owed, a word that fits no more",
+    )  # fmt: skip
     write.add_argument("--strategy", help="sample, smc or beam")
     write.add_argument("--particles", type=int, metavar="N", help="of smc, for one poem")
     write.add_argument("--beams", type=int, metavar="N", help="of beam")
