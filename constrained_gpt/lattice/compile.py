@@ -100,7 +100,6 @@ def compile(
         end=end,
         n_vocab=tokenizer.n_vocab,
         start_style=start_style(typography.capitals),
-        depth=int(arrays["depth"]),
         mark_texts=[mark.text for mark in typography.marks],
         content_hash=key,
     )

@@ -61,7 +61,6 @@ class Lattice:
         end: int,
         n_vocab: int,
         start_style: int,
-        depth: int,
         mark_texts: Sequence[str],
         content_hash: str,
     ) -> None:
@@ -75,7 +74,7 @@ class Lattice:
         self._tables = tables
         self._alive = Alive(rules)
         self._start_style = start_style
-        self._depth = depth
+        self._max_tokens = _longest_poem(tables, rules.lines)
         self._lock = threading.RLock()
         self._masks: OrderedDict[Any, Mask] = OrderedDict()
         self._types: dict[Any, np.ndarray] = {}
@@ -101,9 +100,8 @@ class Lattice:
 
     @property
     def max_tokens(self) -> int:
-        """No poem has more tokens: every syllable a word, every word a mark, breaks and the end."""
-        lines = self._rules.lines
-        return (2 * sum(lines)) * self._depth + len(lines)
+        """No poem has more tokens: the longest spelling of every line, a mark after every word."""
+        return self._max_tokens
 
     def start(self, batch: int = 1) -> np.ndarray:
         """`batch` rows at the start of an empty poem: int64 (batch, width)."""
@@ -413,6 +411,28 @@ class Lattice:
                 self._rules.sounds[end] if end < known else self._foreign[int(end) - known]
             )
         return frozenset(sounds)
+
+
+def _longest_poem(tables: km.Tables, lines: Sequence[int]) -> int:
+    """Tokens of the longest poem, breaks and end included."""
+    parent = np.repeat(np.arange(len(tables.count)), tables.count)  # of nodes 1, 2, ...
+    depth = np.zeros(len(tables.count), np.int64)
+    while (depth[1:] != depth[parent] + 1).any():
+        depth[1:] = depth[parent] + 1
+    ends = np.flatnonzero(tables.unit >= 0)
+    units, length = tables.unit[ends], depth[ends] - 1  # the first level only splits the units
+    kind = tables.kind[units]
+    mark = int(length[kind == km.MARK].max(initial=0))
+    is_word = kind == km.WORD
+    bits, spelled = tables.bits[tables.word[units[is_word]]], length[is_word]
+    longest = np.zeros(max(lines) + 1, np.int64)
+    for left in range(1, max(lines) + 1):
+        for syllables in range(1, left + 1):
+            has = (bits >> np.int64(syllables)) & 1 == 1
+            if has.any():
+                word = int(spelled[has].max()) + mark
+                longest[left] = max(longest[left], word + longest[left - syllables])
+    return int(sum(longest[n] for n in lines)) + len(lines)
 
 
 def style_table() -> np.ndarray:

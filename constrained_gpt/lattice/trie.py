@@ -26,7 +26,6 @@ class Trie:
     that ends at it or -1.
     kind, word, form: int32 (units,): kind WORD/MARK/BREAK/END; word id, mark number, or for BREAK
     and END the numbers after the last mark; form 0 neutral, 1 lower, 2 capital.
-    depth: the longest unit, in tokens.
     """
 
     token: np.ndarray
@@ -38,7 +37,6 @@ class Trie:
     kind: np.ndarray
     word: np.ndarray
     form: np.ndarray
-    depth: int
 
 
 def build(units: Sequence[tuple[bool, int, int, int]], tokens: Sequence[Sequence[int]]) -> Trie:
@@ -101,4 +99,4 @@ def build(units: Sequence[tuple[bool, int, int, int]], tokens: Sequence[Sequence
     form = np.array([u[3] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
     nodes = [np.ascontiguousarray(a, dtype=np.int32) for a in arrays]
     token_, first_, count_, lo_, hi_, unit_ = nodes
-    return Trie(token_, first_, count_, lo_, hi_, unit_, kind, word, form, depth)
+    return Trie(token_, first_, count_, lo_, hi_, unit_, kind, word, form)
