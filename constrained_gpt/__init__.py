@@ -16,9 +16,9 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .checkpoint import CheckpointError as CheckpointError
     from .engine import Engine as Engine
-    from .generate import Haiku as Haiku
     from .generate import generate as generate
     from .generate import stream as stream
+    from .haiku import Haiku as Haiku
     from .lexicon import CINQUAIN as CINQUAIN
     from .lexicon import HAIKU as HAIKU
     from .lexicon import LUNE as LUNE
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _HOME: dict[str, tuple[str, str]] = {
     "generate": (".generate", "generate"),
     "stream": (".generate", "stream"),
-    "Haiku": (".generate", "Haiku"),
+    "Haiku": (".haiku", "Haiku"),
     "Engine": (".engine", "Engine"),
     "from_pretrained": (".engine", "Engine.from_pretrained"),
     "CheckpointError": (".checkpoint", "CheckpointError"),

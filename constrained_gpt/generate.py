@@ -11,7 +11,7 @@ import itertools
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,86 +21,14 @@ from constrained_gpt import prompts
 from constrained_gpt.decoding import STRATEGIES, Options, Path
 from constrained_gpt.engine import Engine
 from constrained_gpt.first_line import start_after
+from constrained_gpt.haiku import Haiku
 from constrained_gpt.lattice import Lattice, LatticeError, compile
-from constrained_gpt.lexicon import HAIKU, SEASONS, Form, Kigo, Lexicon, Report, validate
+from constrained_gpt.lexicon import HAIKU, SEASONS, Form, Lexicon, validate
 
 DEFAULT_MODEL = "smollm2"
 DEFAULT_STRATEGY = "smc"  # four particles read far better than plain draws; see bench/LOG.md
 _BATCH = 32
 _ATTEMPTS = 20  # draws for one poem before giving up on finding a new one
-
-
-@dataclass(frozen=True, repr=False)
-class Haiku:
-    """One poem and how it came about. Prints as the poem.
-
-    logprob: log-probability under the model of the tokens it wrote (a given first line is not
-    among them), natural log. weight: log importance weight (see `decoding.Path`). tokens: ids of
-    the poem without its end token. seed, index: generate(..., seed=seed)[index] writes it again.
-    """
-
-    text: str
-    logprob: float
-    weight: float
-    tokens: tuple[int, ...]
-    report: Report
-    seed: int
-    index: int
-    model: str
-    prompt: str
-    log_mass: tuple[float, ...] = field(default=())
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """The lines of the poem."""
-        return tuple(self.text.split("\n"))
-
-    @property
-    def syllables(self) -> tuple[tuple[int, ...], ...]:
-        """Syllables of every word, line by line: one reading that fits the form."""
-        return tuple(
-            _fitting_reading([w.counts for w in line.words], line.target)
-            for line in self.report.lines
-        )
-
-    @property
-    def kigo(self) -> tuple[str, ...]:
-        """The season words as the saijiki names them."""
-        return tuple(k.phrase for k in self.report.kigo)
-
-    @property
-    def season(self) -> str | None:
-        """The season asked for, else that of the first season word; None without one."""
-        asked = self.report.form.kigo
-        if isinstance(asked, str) and asked in SEASONS:
-            return asked
-        return _season(self.report.kigo)
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return (
-            f"<Haiku {' / '.join(self.lines)!r} season={self.season} logprob={self.logprob:.1f} "
-            f"seed={self.seed} index={self.index}>"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "text": self.text,
-            "lines": list(self.lines),
-            "syllables": [list(line) for line in self.syllables],
-            "kigo": list(self.kigo),
-            "season": self.season,
-            "logprob": self.logprob,
-            "weight": self.weight if np.isfinite(self.weight) else None,
-            "tokens": list(self.tokens),
-            "seed": self.seed,
-            "index": self.index,
-            "model": self.model,
-            "prompt": self.prompt,
-        }
 
 
 def generate(
@@ -443,28 +371,6 @@ def _lines(job: _Job, n: int) -> Iterator[tuple[int, int, str]]:
         )
         for line, tokens in enumerate(tokens_of_lines, start=given):
             yield index, line, job.engine.tokenizer.decode(tokens)
-
-
-def _season(kigo: Sequence[Kigo]) -> str | None:
-    for found in kigo:
-        for season in SEASONS:
-            if season in found.seasons:
-                return season
-    return None
-
-
-def _fitting_reading(counts: Sequence[Sequence[int]], target: int | None) -> tuple[int, ...]:
-    """One count a word that adds up to the target, usual readings first."""
-    reach: list[dict[int, tuple[int, ...]]] = [{0: ()}]
-    for choices in counts:
-        step: dict[int, tuple[int, ...]] = {}
-        for total, chosen in reach[-1].items():
-            for count in choices:
-                step.setdefault(total + count, (*chosen, count))
-        reach.append(step)
-    if target in reach[-1]:
-        return reach[-1][target]  # type: ignore[index]
-    return tuple(choices[0] for choices in counts)
 
 
 __all__ = ["DEFAULT_MODEL", "Haiku", "LatticeError", "generate", "stream"]

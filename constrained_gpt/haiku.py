@@ -1,0 +1,108 @@
+"""One poem and how it came about: what generate() hands out.
+
+Plain data, its report included. Knows no model and no lattice. Made by `generate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from constrained_gpt.lexicon import SEASONS, Kigo, Report
+
+
+@dataclass(frozen=True, repr=False)
+class Haiku:
+    """One poem and how it came about. Prints as the poem.
+
+    logprob: log-probability under the model of the tokens it wrote (a given first line is not
+    among them), natural log. weight: log importance weight (see `decoding.Path`). tokens: ids of
+    the poem without its end token. seed, index: generate(..., seed=seed)[index] writes it again.
+    """
+
+    text: str
+    logprob: float
+    weight: float
+    tokens: tuple[int, ...]
+    report: Report
+    seed: int
+    index: int
+    model: str
+    prompt: str
+    log_mass: tuple[float, ...] = field(default=())
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the poem."""
+        return tuple(self.text.split("\n"))
+
+    @property
+    def syllables(self) -> tuple[tuple[int, ...], ...]:
+        """Syllables of every word, line by line: one reading that fits the form."""
+        return tuple(
+            _fitting_reading([w.counts for w in line.words], line.target)
+            for line in self.report.lines
+        )
+
+    @property
+    def kigo(self) -> tuple[str, ...]:
+        """The season words as the saijiki names them."""
+        return tuple(k.phrase for k in self.report.kigo)
+
+    @property
+    def season(self) -> str | None:
+        """The season asked for, else that of the first season word; None without one."""
+        asked = self.report.form.kigo
+        if isinstance(asked, str) and asked in SEASONS:
+            return asked
+        return _season(self.report.kigo)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return (
+            f"<Haiku {' / '.join(self.lines)!r} season={self.season} logprob={self.logprob:.1f} "
+            f"seed={self.seed} index={self.index}>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "text": self.text,
+            "lines": list(self.lines),
+            "syllables": [list(line) for line in self.syllables],
+            "kigo": list(self.kigo),
+            "season": self.season,
+            "logprob": self.logprob,
+            "weight": self.weight if math.isfinite(self.weight) else None,
+            "tokens": list(self.tokens),
+            "seed": self.seed,
+            "index": self.index,
+            "model": self.model,
+            "prompt": self.prompt,
+        }
+
+
+def _season(kigo: Sequence[Kigo]) -> str | None:
+    for found in kigo:
+        for season in SEASONS:
+            if season in found.seasons:
+                return season
+    return None
+
+
+def _fitting_reading(counts: Sequence[Sequence[int]], target: int | None) -> tuple[int, ...]:
+    """One count a word that adds up to the target, usual readings first."""
+    reach: list[dict[int, tuple[int, ...]]] = [{0: ()}]
+    for choices in counts:
+        step: dict[int, tuple[int, ...]] = {}
+        for total, chosen in reach[-1].items():
+            for count in choices:
+                step.setdefault(total + count, (*chosen, count))
+        reach.append(step)
+    if target in reach[-1]:
+        return reach[-1][target]  # type: ignore[index]
+    return tuple(choices[0] for choices in counts)
