@@ -11,8 +11,7 @@ import dataclasses
 import numpy as np
 
 from constrained_gpt.lattice import Lattice
-from constrained_gpt.lattice.compile import keys_of
-from constrained_gpt.lexicon import SEASONS, Form, Lexicon, find_cuts, find_kigo, validate
+from constrained_gpt.lexicon import Form, Lexicon, find_cuts, find_kigo, validate
 from constrained_gpt.lexicon.rhyme import sounds
 from constrained_gpt.lexicon.typography import CAPITAL_FORM, LOWER_FORM, NEUTRAL_FORM
 
@@ -53,7 +52,7 @@ def start_after(
         form_of_first = LOWER_FORM
     heard = lexicon.sounds(last) if last in lexicon else sounds(last)
     row = lattice.start_after_line(
-        done=_satisfies(form, found),
+        done=form.kigo == "off" or any(kigo.answers(form.kigo) for kigo in found),
         cut=len(find_cuts(whole)),
         sounds=tuple(heard) or ((f"={last.lower()}", ""),),
         form=form_of_first,
@@ -61,15 +60,3 @@ def start_after(
         or (text.endswith(".") and not text.endswith("..")),
     )
     return text, row
-
-
-def _satisfies(form: Form, found: list) -> bool:  # type: ignore[type-arg]
-    if form.kigo == "off":
-        return True
-    if form.kigo == "any":
-        return bool(found)
-    if isinstance(form.kigo, str):
-        assert form.kigo in SEASONS
-        return any(form.kigo in k.seasons for k in found)
-    asked = {keys_of(phrase) for phrase in form.kigo}
-    return any(keys_of(k.phrase) in asked or keys_of(k.text) in asked for k in found)

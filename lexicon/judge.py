@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .form import Form
 from .function_words import is_dangling
-from .kigo import Kigo, Saijiki, find_kigo, keys
+from .kigo import Kigo, Saijiki, find_kigo
 from .kireji import Cut, find_cuts
 from .normalize import Word, line_spans, words
 from .report import Detail, LineReport, RhymePair, WordReport
@@ -240,23 +240,13 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _kigo_reasons(form: Form, kigo: tuple[Kigo, ...]) -> list[str]:
-    if form.kigo == "off":
+    if form.kigo == "off" or any(k.answers(form.kigo) for k in kigo):
         return []
     if form.kigo == "any":
-        return [] if kigo else ["there is no kigo; name a season word (first snow, frog, ...)"]
+        return ["there is no kigo; name a season word (first snow, frog, ...)"]
     if isinstance(form.kigo, str):
-        if any(form.kigo in k.seasons for k in kigo):
-            return []
         named = ", ".join(f"{k.phrase} is {k.season}" for k in kigo)
         return [f"there is no {form.kigo} kigo{f' ({named})' if named else ''}; name one"]
-    wanted = {
-        own for phrase in form.kigo for own in (tuple(k for w in phrase.split() for k in keys(w)),)
-    }
-    for k in kigo:
-        if tuple(p for w in k.phrase.split() for p in keys(w)) in wanted:
-            return []
-        if tuple(p for w in k.text.split() for p in keys(w)) in wanted:
-            return []
     return [f"none of the kigo asked occurs: {', '.join(sorted(form.kigo))}; use one"]
 
 

@@ -41,6 +41,25 @@ def keys(word: str) -> Keys:
     return tuple(parts)
 
 
+def phrase_keys(phrase: str) -> Keys:
+    """The keys of all words of a phrase in a row, as the saijiki files it."""
+    return tuple(key for word in phrase.split() for key in keys(word))
+
+
+def satisfies(rule: str | frozenset[str], seasons: frozenset[str], *names: Keys) -> bool:
+    """Does a season word with these seasons, known by these keys, meet a form's kigo rule?
+
+    rule: as `Form.kigo`; names: the phrase of the saijiki and the variant as written.
+    """
+    if rule == "off":
+        return True
+    if rule == "any":
+        return bool(seasons)
+    if isinstance(rule, str):
+        return rule in seasons
+    return bool(seasons) and not {phrase_keys(phrase) for phrase in rule}.isdisjoint(names)
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a saijiki: a phrase in one season (`none`: explicitly not a kigo)."""
@@ -71,6 +90,10 @@ class Kigo:
         """The season, several joined by "/" in the order of the year."""
         return "/".join(s for s in SEASONS if s in self.seasons)
 
+    def answers(self, rule: str | frozenset[str]) -> bool:
+        """Whether this season word meets a form's kigo rule."""
+        return satisfies(rule, self.seasons, phrase_keys(self.phrase), phrase_keys(self.text))
+
 
 @dataclass(frozen=True)
 class Saijiki:
@@ -85,7 +108,7 @@ class Saijiki:
         entries: dict[Keys, set[str]] = {}
         phrases: dict[Keys, str] = {}
         for row in self.rows:
-            own = tuple(k for word in row.phrase.split() for k in keys(word))
+            own = phrase_keys(row.phrase)
             if not own:
                 raise ValueError(f"kigo row {row.phrase!r} has no word; write a phrase of letters")
             seasons = entries.setdefault(own, set())
@@ -149,7 +172,7 @@ class Saijiki:
 
     def find(self, phrase: str) -> Keys | None:
         """The keys of a phrase if it is a kigo of this saijiki, else None."""
-        own = tuple(k for word in phrase.split() for k in keys(word))
+        own = phrase_keys(phrase)
         return own if self.entries.get(own) else None
 
     @property

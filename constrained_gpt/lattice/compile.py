@@ -17,7 +17,7 @@ from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice import season_automaton, trie
 from constrained_gpt.lattice.lattice import Lattice, LatticeError, style_table
 from constrained_gpt.lattice.rules import Rules
-from constrained_gpt.lattice.season_automaton import OWED, SeasonAutomaton
+from constrained_gpt.lattice.season_automaton import SeasonAutomaton
 from constrained_gpt.lexicon import kigo as kigo_rules
 from constrained_gpt.lexicon.form import Form
 from constrained_gpt.lexicon.kireji import find_cuts
@@ -100,7 +100,6 @@ def compile(
         end=end,
         n_vocab=tokenizer.n_vocab,
         start_style=start_style(typography.capitals),
-        mark_texts=[mark.text for mark in typography.marks],
         content_hash=key,
     )
     if not lattice._alive.line_start(0, 0, 0, frozenset()):
@@ -113,20 +112,12 @@ def wanted_phrases(form: Form, lexicon: Lexicon) -> dict[tuple[str, ...], bool] 
     if form.kigo == "off":
         return None
     saijiki = lexicon.saijiki
-    if isinstance(form.kigo, str):
-        if form.kigo == "any":
-            return {keys: bool(seasons) for keys, seasons in saijiki.entries.items()}
-        return {keys: form.kigo in seasons for keys, seasons in saijiki.entries.items()}
-    asked = {keys_of(phrase) for phrase in form.kigo}
     return {
-        keys: bool(seasons) and (keys in asked or keys_of(saijiki.phrases[keys]) in asked)
+        keys: kigo_rules.satisfies(
+            form.kigo, seasons, keys, kigo_rules.phrase_keys(saijiki.phrases[keys])
+        )
         for keys, seasons in saijiki.entries.items()
     }
-
-
-def keys_of(phrase: str) -> tuple[str, ...]:
-    """A phrase as the saijiki files it: the keys of all its words in a row."""
-    return tuple(key for word in phrase.split() for key in kigo_rules.keys(word))
 
 
 def _countable(form: Form, lexicon: Lexicon, policy: str) -> tuple[list[str], np.ndarray]:
@@ -339,4 +330,4 @@ def _shown(kigo: object) -> str:
     return repr(sorted(kigo)) if isinstance(kigo, frozenset) else repr(kigo)
 
 
-__all__ = ["OWED", "Lattice", "LatticeError", "compile", "wanted_phrases"]
+__all__ = ["Lattice", "LatticeError", "compile", "wanted_phrases"]

@@ -15,6 +15,7 @@ import numpy as np
 
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
+from constrained_gpt.lattice.outlook import STRAIN, Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 from constrained_gpt.lexicon.form import Form
 from constrained_gpt.lexicon.typography import (
@@ -27,13 +28,6 @@ from constrained_gpt.lexicon.typography import (
 
 _CACHED_MASKS = 512  # boundary masks kept; some 60 KB each on a full lexicon
 Mask = tuple[np.ndarray, np.ndarray]  # tokens int32 ascending; outlook float64, see `candidates`
-
-# How hopeful a state is, for `candidates`. Chosen by reading poems, not measured: a wrong guess
-# costs fluency, never validity, and a path's weight accounts for it.
-_KIGO_RATE = 0.02  # chance, per syllable still to come, that a model says a season word unasked
-_CUT_RATE = 0.05  # the same for a cutting mark
-_STRAIN = float(np.log(1e-4))  # a model that writes " the" hardly ever means " thefts"
-
 
 _NOTHING: Mask = (np.zeros(0, np.int32), np.zeros(0, np.float64))
 
@@ -61,7 +55,6 @@ class Lattice:
         end: int,
         n_vocab: int,
         start_style: int,
-        mark_texts: Sequence[str],
         content_hash: str,
     ) -> None:
         self.form = form
@@ -69,10 +62,10 @@ class Lattice:
         self.end = end
         self.n_vocab = n_vocab
         self.content_hash = content_hash
-        self.mark_texts = tuple(mark_texts)
         self._rules = rules
         self._tables = tables
         self._alive = Alive(rules)
+        self._outlook = Outlook(rules)
         self._start_style = start_style
         self._max_tokens = _longest_poem(tables, rules.lines)
         self._lock = threading.RLock()
@@ -139,8 +132,9 @@ class Lattice:
         if style == REFUSED:
             style = self._start_style
         with self._lock:
-            self._foreign.append(sounds)
-            identity = len(self.words) + len(self._foreign) - 1
+            if sounds not in self._foreign:
+                self._foreign.append(sounds)
+            identity = len(self.words) + self._foreign.index(sounds)
         state[km.LINE] = 1
         state[km.BUDGET] = self._tables.line_bits[1]
         state[km.SEASON] = self._rules.season.done if done else 0
@@ -259,16 +253,18 @@ class Lattice:
             style, new_sentence = divmod(int(row[km.STYLE]), 2)
             form_ok = (tables.style_next[style, new_sentence] != REFUSED).astype(np.uint8)
         other_ok = self._other_ok(row, ends, after_word)
-        other_outlook = self._other_outlook(row)
+        other_outlook = self._outlook.others(
+            line, int(row[km.BUDGET]), int(row[km.SEASON]), int(row[km.CUT]) % rules.n_cuts
+        )
         if node == km.MID_ROOT and not type_ok.any():
             return self._others_only(other_ok, other_outlook)
         hits = self._word_hits(line, cut, row, ends) if (type_ok & 6).any() else self._no_hits
         out = np.empty(int(tables.count[node]), np.int32)
         outlook = np.empty(len(out), np.float64)
-        type_outlook = self._type_outlook(line, int(row[km.BUDGET]), int(row[km.SEASON]), cut)
+        type_outlook = self._outlook.types(line, int(row[km.BUDGET]), int(row[km.SEASON]), cut)
         count = km.allowed_children(
             tables, node, rules.type_of, type_ok, hits, form_ok, other_ok,
-            type_outlook, other_outlook, _STRAIN, out, outlook,
+            type_outlook, other_outlook, STRAIN, out, outlook,
         )  # fmt: skip
         return out[:count].copy(), outlook[:count].copy()
 
@@ -294,7 +290,7 @@ class Lattice:
         if found is not None:
             return found
         table = self._alive.table(line, canonical)
-        after = self._after(budget)
+        after = rules.after(budget)
         reached = season.next[state, rules.type_column]
         goes_on = (after & ~1 & table.mid[cut, reached]) != 0
         may_end = ((after & 1) != 0) & ~rules.type_dangling
@@ -304,42 +300,6 @@ class Lattice:
         ok |= np.where(may_end & done & table.end[cut, DONE_TARGET], 4, 0).astype(np.uint8)
         self._types[key] = ok
         return ok
-
-    def _after(self, budget: int) -> np.ndarray:
-        """The budget after a word of each type: int64 (types,)."""
-        bits = self._rules.type_bits
-        after = np.zeros(len(bits), np.int64)
-        for syllables in range(int(bits.max(initial=1)).bit_length()):
-            after |= ((bits >> syllables) & 1) * (budget >> syllables)
-        return after
-
-    def _type_outlook(self, line: int, budget: int, state: int, cut: int) -> np.ndarray:
-        """Outlook after a word of each type: float64 (types,)."""
-        rules, season = self._rules, self._rules.season
-        after = np.maximum(self._after(budget), 1)
-        left = np.floor(np.log2(after)) + sum(rules.lines[line + 1 :])
-        reached = season.next[state, rules.type_column]
-        return self._outlook(left, season.flush[reached] == season.done, cut)
-
-    def _other_outlook(self, row: np.ndarray) -> np.ndarray:
-        """Outlook after each mark, a line break and the end: float64 (marks + 2,)."""
-        rules = self._rules
-        line, cut = int(row[km.LINE]), int(row[km.CUT]) % rules.n_cuts
-        left = int(row[km.BUDGET]).bit_length() - 1 + sum(rules.lines[line + 1 :])
-        done = rules.season.flush[row[km.SEASON]] == rules.season.done
-        n_marks = len(rules.mark_mid)
-        after = [max(rules.cut_after(cut, mark), 0) for mark in range(n_marks)]
-        return np.concatenate(
-            [self._outlook(np.array([left]), done, c) for c in [*after, cut, cut]]
-        )
-
-    def _outlook(self, left: np.ndarray, done: np.ndarray, cut: int) -> np.ndarray:
-        """Log-chance that what is owed will be said in the syllables `left`, left to itself."""
-        left = np.maximum(left, 0.5)
-        owed = np.where(done, 0.0, np.log(-np.expm1(left * np.log1p(-_KIGO_RATE))))
-        if not self._rules.cut_complete(cut):
-            owed = owed + np.log(-np.expm1(left * np.log1p(-_CUT_RATE)))
-        return np.asarray(owed, np.float64)
 
     def _word_hits(self, line: int, cut: int, row: np.ndarray, ends: Sounds) -> np.ndarray:
         """uint8 (words,): which words may not end this line for their sound (2 owed, 4 done)."""

@@ -59,6 +59,13 @@ class Rules:
                 by_part.setdefault(part, []).append(word)
         set_(self, "by_part", {p: np.array(w, np.int32) for p, w in by_part.items()})
 
+    def after(self, budget: int) -> np.ndarray:
+        """The budget (a bit set) after a word of each type: int64 (types,)."""
+        left = np.zeros(len(self.type_bits), np.int64)
+        for syllables in range(int(self.type_bits.max(initial=1)).bit_length()):
+            left |= ((self.type_bits >> syllables) & 1) * (budget >> syllables)
+        return left
+
     # -- cuts -------------------------------------------------------------------------------
     @property
     def n_cuts(self) -> int:
