@@ -3,8 +3,8 @@
     python bench/strategies.py
 
 The prompts were set aside: none was used to choose defaults. All strategies draw alike
-(temperature 0.9, min-p 0.02); SMC runs as many model rows a poem as it has particles, so its rows are dearer, and
-the time says by how much. Prints a table and, last, JSON. Knows no verdict on what reads well.
+(temperature 0.9, min-p 0.02). SMC runs as many model rows a poem as it has particles, and the time
+says what that costs. Prints a table and, last, JSON. Knows no verdict on what reads well.
 """
 
 from __future__ import annotations
