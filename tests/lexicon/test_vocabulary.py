@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import constrained_gpt.lexicon as package
 from constrained_gpt.lexicon import Lexicon, Saijiki
 from constrained_gpt.lexicon.normalize import key_of, words
 from constrained_gpt.lexicon.pronunciations import pronunciations, vowels
+from constrained_gpt.lexicon.select_words import blocked, main, select
 from constrained_gpt.lexicon.syllables import syllables
 
 DATA = Path(package.__file__).parent / "data"
@@ -40,12 +40,29 @@ def test_every_word_is_in_the_dictionary_and_counted() -> None:
             assert DEFAULT.counts(word) <= listed, word
 
 
+def test_the_words_are_those_that_the_lists_select() -> None:
+    assert tuple(select(DEFAULT.words)) == DEFAULT.words
+
+
+def test_selection() -> None:
+    chosen = set(select([]))
+    assert {"I'm", "December", "moonlit"} <= chosen
+    common = ["frog", "Frog", "frog's", "xyzzyx", "byte", "caf\u00e9", *blocked()]
+    assert set(select(common)) - chosen == {"frog"}
+
+
+def test_a_missing_word_list_names_the_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--words", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
+    assert "apt install wamerican-small" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_words_fit_to_print() -> None:
-    lines = (DATA / "blocked.txt").read_text(encoding="utf-8").splitlines()
-    blocked = {codecs.decode(line, "rot13") for line in lines if not line.startswith("#")}
-    assert len(blocked) > 300
+    assert len(blocked()) > 300
     keys = {word.lower() for word in DEFAULT.words}
-    assert not keys & blocked
+    assert not keys & blocked()
     assert {word for word in DEFAULT.words if len(word) == 1} == {"a", "I", "o"}
     assert not keys & {"ain't", "hof", "tv", "mr", "etc", "rpm", "cd", "uh"}
     assert all(re.search("[aeiouy]", word.lower()) for word in DEFAULT.words)
