@@ -1,72 +1,111 @@
-"""Inflection: the plural of a phrase's last word, the irregular ones included.
+"""Inflection: the plurals of a phrase, the irregular ones included.
 
-Knows spelling rules and asks the dictionary whether a derived form is a word. kigo.py derives the
-variants of a phrase with it.
+Knows spelling rules and reviewed lists of what has no plural; asks no dictionary, since few list
+the flowers of a saijiki. kigo.py derives the variants of a phrase with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
-from .pronunciations import pronunciations
+# A noun and its plural, or several. A noun that is its own plural is listed with itself.
+_IRREGULAR = """
+leaf leaves; sheaf sheaves; loaf loaves; wolf wolves; calf calves; half halves; knife knives;
+life lives; wife wives; shelf shelves; thief thieves; scarf scarves scarfs; hoof hooves hoofs;
+elf elves; goose geese; tooth teeth; foot feet; mouse mice; dormouse dormice; louse lice;
+ox oxen; man men; woman women; child children; grandchild grandchildren; potato potatoes;
+tomato tomatoes; mosquito mosquitoes mosquitos; echo echoes; mango mangoes mangos;
+tornado tornadoes tornados; cactus cacti cactuses; gladiolus gladioli gladioluses;
+narcissus narcissi narcissuses; octopus octopuses octopi; chrysalis chrysalises chrysalides;
+larva larvae; fungus fungi funguses; mary marys; january januarys; february februarys; july julys;
+monarch monarchs; cyclamen cyclamens;
+deer deer; reindeer reindeer; sheep sheep; fish fish fishes; trout trout; salmon salmon; cod cod;
+squid squid; shrimp shrimp shrimps; carp carp; elk elk; moose moose; bison bison;
+buffalo buffalo buffaloes; quail quail quails; grouse grouse; swine swine; mackerel mackerel;
+herring herring herrings; plankton plankton
+"""
+IRREGULAR: dict[str, tuple[str, ...]] = {
+    one: tuple(many)
+    for one, *many in (entry.split() for entry in " ".join(_IRREGULAR.split()).split(";"))
+}
+SINGULAR = {many: one for one, several in IRREGULAR.items() for many in several}
 
-IRREGULAR = {
-    "leaf": "leaves", "sheaf": "sheaves", "loaf": "loaves", "wolf": "wolves", "calf": "calves",
-    "half": "halves", "knife": "knives", "life": "lives", "wife": "wives", "shelf": "shelves",
-    "thief": "thieves", "scarf": "scarves", "hoof": "hooves", "elf": "elves",
-    "goose": "geese", "tooth": "teeth", "foot": "feet", "mouse": "mice", "louse": "lice",
-    "dormouse": "dormice", "man": "men", "woman": "women", "child": "children", "ox": "oxen",
-    "snowman": "snowmen", "fisherman": "fishermen", "grandchild": "grandchildren",
-    "cactus": "cacti", "larva": "larvae", "potato": "potatoes", "tomato": "tomatoes",
-    "mosquito": "mosquitoes", "echo": "echoes", "mango": "mangoes", "tornado": "tornadoes",
-    "buffalo": "buffalo", "deer": "deer", "sheep": "sheep", "fish": "fish", "trout": "trout",
-    "salmon": "salmon", "cod": "cod", "squid": "squid", "shrimp": "shrimp", "carp": "carp",
-    "elk": "elk", "moose": "moose", "bison": "bison", "quail": "quail", "grouse": "grouse",
-    "swine": "swine", "mackerel": "mackerel", "herring": "herring", "plankton": "plankton",
-}  # fmt: skip
-SINGULAR = {plural: singular for singular, plural in IRREGULAR.items()}
-
-# Words whose -s form is another word (a verb, a name, an illness), or is no English at all.
+# No plural, or one that is a verb, a name, an illness: verbs and what stands after them, qualities,
+# stuffs, feasts and Japanese nouns.
 _NO_PLURAL = """
-spring fall may march april june july august september october november december january
-february monday tuesday wednesday thursday friday saturday sunday christmas easter cold cool
-warm hot heat chill ice clear bright dry wet mild late early deep long short green red white
-yellow gold golden brown sweet fresh ripe bare still calm begin begins end ends go goes come
-comes melt melts bloom blooms return returns corn rice wheat barley hay rye millet buckwheat
-moss grass frost mist haze fog hail sleet slush swim swimming sweat rain kale spinach celery
-parsley asparagus tofu tea wine beer cider soup sunburn thunder lightning foliage pollen
-plough plow harvesting year years
+begin begins come comes depart emerge end ends fall freeze gather go goes leave melt migrate
+peep return returns rise scatter shine sing swim
+back down forward near north out over south
+autumnal balmy barefoot bare bright brown calm clear cold cool covered dead deep dewy dry early
+fresh foggy frostbitten frosty golden green hot icy late leafless lenten long longer mild moonless
+moonlit muggy red ripe short snowbound snowcapped snowless snowy springlike still subzero sultry
+summery sunburned sweet sweltering vernal warm wet white wintry yellow
+spring may march midspring midsummer midwinter springtide springtime summertime wintertime
+air asparagus asphalt bamboo barley birdsong calligraphy celery chickweed chicory chill citronella
+coltsfoot coolness corn crabgrass duckweed flu fluff foliage frogspawn frostbite fuzz gingerbread
+gold greening gruel hay haze heat heatstroke hibernation hockey humidity ice influenza kale
+laughter lightning loneliness longlegs melancholy meltwater mildew millet mistletoe moonglow
+moonlight mud mugwort parsley pollen porridge rhubarb rice rime runoff rye sap seclusion sleet
+slush snowmelt solitude soup spawn spinach starlight stubble sunburn sunlight sunshine surf sweat
+thistledown thunder thundersnow tinsel tofu wheat whitebait
+atonement beltane candlemas chanukah claus diwali epiphany hanukkah hashanah higan hogmanay holi
+imbolc juneteenth kippur kwanzaa losar michaelmas nowruz obon oktoberfest omisoka orion passover
+pentecost pleiades purim samhain santa saturnalia seollal setsubun sharon sirius sukkot syne
+tanabata tet whitsun william xmas year years yule yuletide
+hagi hanami hanetsuki kadomatsu karuta kogarashi kotatsu nazuna sakura sasanqua shimenawa sugoroku
+susuki toso unohana yukata zoni
 """
 NO_PLURAL = frozenset(_NO_PLURAL.split())
-# Plural-looking words that have no singular, or another one.
+# As a word by itself the -s form is a verb: a cab is hailed, glasses fog.
+NO_PLURAL_ALONE = frozenset({"fog", "hail"})
+# Nouns in -ing that have a plural; a gerund has none (sowing, moon viewing).
+_ING = """
+beginning bunting carving duckling evening fledgling gathering gosling greeting hatchling lacewing
+morning nestling offering pudding reading redwing ring seedling starling stocking string swing
+wedding wing
+"""
+ING = frozenset(_ING.split())
+# Plurals without a singular, and what else in -s takes no other ending.
 _NO_SINGULAR = """
-clothes leaves news lens always perhaps afterwards towards downwards upwards series species
-christmas thanks tennis iris bus gas glass grass moss frost cosmos lotus crocus narcissus
-hibiscus asparagus eucalyptus citrus cactus watercress cress mess loess compass harness
-wilderness darkness brightness coolness stillness chess press dress princess goddess swiss
-lass pass bass sea bass marches falls springs mars venus uranus dregs doldrums shorts
-trousers jeans pants pajamas goggles glasses sunglasses
+clothes doldrums dregs fireworks glasses goggles jeans news pajamas pants shorts sunglasses
+thanks tracks trousers woods
 """
 NO_SINGULAR = frozenset(_NO_SINGULAR.split())
+# Singulars in -s.
+_SINGULAR_S = """
+bus cosmos gas iris lens rhinoceros walrus
+"""
+SINGULAR_S = frozenset(_SINGULAR_S.split())
 
 
-def plural(word: str) -> str:
-    """The plural of a noun by rule or from the irregular list."""
+def plurals(word: str) -> tuple[str, ...]:
+    """The plurals of a noun, by rule or from the irregular list.
+
+    >>> plurals("dragonfly"), plurals("cactus"), plurals("snowman")
+    (('dragonflies',), ('cacti', 'cactuses'), ('snowmen',))
+    """
     if word in IRREGULAR:
         return IRREGULAR[word]
+    if word.endswith("man"):
+        return (word[:-3] + "men",)
+    if word.endswith("fish"):
+        return (word,)
     if word.endswith(("s", "x", "z", "ch", "sh")):
-        return word + "es"
+        return (word + "es",)
     if word.endswith("y") and word[-2:-1] not in "aeiou":
-        return word[:-1] + "ies"
-    return word + "s"
+        return (word[:-1] + "ies",)
+    return (word + "s",)
 
 
 def singular(word: str) -> str | None:
     """The singular of a plural noun, or None if the word does not look like one."""
     if word in SINGULAR:
         return SINGULAR[word]
-    if word in NO_SINGULAR or not word.endswith("s") or word.endswith(("ss", "us", "is", "os")):
+    if word.endswith("men"):
+        return word[:-3] + "man"
+    if word in NO_SINGULAR or word in SINGULAR_S or not word.endswith("s"):
+        return None
+    if word.endswith(("ss", "us", "is", "os")):
         return None
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
@@ -75,21 +114,23 @@ def singular(word: str) -> str | None:
     return word[:-1]
 
 
-@lru_cache(maxsize=8192)
-def plural_if_word(word: str) -> str | None:
-    """The plural of a singular if it is a word; None for plurals and for what has no plural."""
-    if word in NO_PLURAL or singular(word) is not None:
-        return None
-    if (word in NO_SINGULAR or word.endswith("os")) and word not in ("iris", "lotus", "crocus"):
-        return None
-    many = plural(word)
-    return many if many != word and (word in IRREGULAR or pronunciations(many)) else None
+def has_plural(word: str) -> bool:
+    """Whether a word of a phrase is a noun in the singular that has a plural."""
+    if word in NO_PLURAL or word in NO_SINGULAR:
+        return False
+    if word.endswith("ing"):
+        return word in ING
+    return word in IRREGULAR or singular(word) is None
 
 
 def variants(keys: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The phrase with its last word in the plural. Never the singular: roses are summer's, but a
-    moon that rose is not.
+    """The phrase with its noun in the plural: the last word, or the one before "of".
+
+    Never the singular: roses are summer's, but a moon that rose is not.
     """
-    many = plural_if_word(keys[-1])
-    if many is not None:
-        yield (*keys[:-1], many)
+    place = keys.index("of", 1) - 1 if "of" in keys[1:] else len(keys) - 1
+    noun = keys[place]
+    if has_plural(noun) and (len(keys) > 1 or noun not in NO_PLURAL_ALONE):
+        for many in plurals(noun):
+            if many != noun:
+                yield (*keys[:place], many, *keys[place + 1 :])

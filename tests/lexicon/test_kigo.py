@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from constrained_gpt.lexicon import SEASONS, Saijiki, find_kigo
-from constrained_gpt.lexicon.inflection import plural, singular
+from constrained_gpt.lexicon.inflection import plurals, singular, variants
 from constrained_gpt.lexicon.kigo import keys, read_rows
 
 BOOK = Saijiki.from_phrases(
@@ -74,11 +74,53 @@ def test_keys_split_hyphens_and_strip_possessives() -> None:
         ("leaf", "leaves"), ("goose", "geese"), ("child", "children"), ("lily", "lilies"),
         ("day", "days"), ("bush", "bushes"), ("mosquito", "mosquitoes"), ("deer", "deer"),
         ("finch", "finches"), ("snowman", "snowmen"), ("wolf", "wolves"),
+        ("dragonfly", "dragonflies"), ("camellia", "camellias"), ("jellyfish", "jellyfish"),
+        ("monarch", "monarchs"), ("plowman", "plowmen"),
     ],
 )  # fmt: skip
 def test_numbers_of_nouns(one: str, many: str) -> None:
-    assert plural(one) == many
-    assert singular(many) == one
+    assert plurals(one)[0] == many
+    assert one == many or singular(many) == one
+
+
+@pytest.mark.parametrize(
+    ("phrase", "varied"),
+    [
+        ("dragonfly", ["dragonflies"]), ("autumn rain", ["autumn rains"]), ("iris", ["irises"]),
+        ("spring evening", ["spring evenings"]), ("hot spring", []), ("moon viewing", []),
+        ("fog", []), ("autumn fog", ["autumn fogs"]), ("roses", []), ("wild geese", []),
+        ("snow covered", []), ("kotatsu", []), ("lotus", ["lotuses"]), ("lacewing", ["lacewings"]),
+        ("cactus", ["cacti", "cactuses"]), ("caroling", []),
+        ("patch of snow", ["patches of snow"]), ("lily of the valley", ["lilies of the valley"]),
+        ("gosling", ["goslings"]),
+    ],
+)  # fmt: skip
+def test_variants(phrase: str, varied: list[str]) -> None:
+    assert [" ".join(v) for v in variants(tuple(phrase.split()))] == varied
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dragonflies", "wisteria's scent", "camellias’ red", "persimmons", "the fledglings’ cries",
+        "dewdrops", "autumn rains", "chickadees", "egret's shadow", "April evenings", "jonquils",
+        "hydrangeas", "moonflowers", "goslings", "mayflies", "snowdrops", "Christmas cacti",
+    ],
+)  # fmt: skip
+def test_plurals_and_possessives_of_the_default_saijiki(text: str) -> None:
+    assert len(find_kigo(text)) == 1
+
+
+def test_every_entry_is_found_as_it_stands_and_in_its_possessive() -> None:
+    book = Saijiki.default()
+    for own, seasons in book.entries.items():
+        if not seasons:
+            continue
+        text = " ".join(own)
+        (one,) = find_kigo(text)
+        (possessive,) = find_kigo(text + ("’" if text.endswith("s") else "’s"))
+        assert (one.start, one.end) == (0, len(text))
+        assert possessive.seasons == one.seasons == seasons, text
 
 
 def test_no_variant_touches_a_blocked_phrase() -> None:
