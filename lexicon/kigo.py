@@ -21,6 +21,13 @@ from .normalize import Word, key_of, words
 DATA = Path(__file__).with_name("data") / "kigo.tsv"
 COLUMNS = ("phrase", "season", "phase", "category", "note")
 NOT_A_KIGO = "none"
+PHASES = ("early", "mid", "late", "all")
+CATEGORIES = (
+    "season", "heavens", "earth", "humanity", "observances", "animals", "plants",
+)  # fmt: skip
+_ALLOWED = {"season": (*SEASONS, NOT_A_KIGO), "phase": PHASES, "category": (*CATEGORIES, "")}
+_ALSO_CALLED = {"fall": "autumn", "newyear": "new year", "new-year": "new year", "": "none"}
+_LINE_END = re.compile("\r\n|[\r\n]")
 
 Keys = tuple[str, ...]
 
@@ -108,9 +115,7 @@ class Saijiki:
         entries: dict[Keys, set[str]] = {}
         phrases: dict[Keys, str] = {}
         for row in self.rows:
-            own = phrase_keys(row.phrase)
-            if not own:
-                raise ValueError(f"kigo row {row.phrase!r} has no word; write a phrase of letters")
+            own = phrase_keys(_checked(row, "saijiki").phrase)
             seasons = entries.setdefault(own, set())
             phrases.setdefault(own, row.phrase)
             if row.season != NOT_A_KIGO:
@@ -204,33 +209,51 @@ class Saijiki:
 
 
 def _checked(row: Row, where: str) -> Row:
-    if row.season != NOT_A_KIGO and row.season not in SEASONS:
-        raise ValueError(
-            f"{where}: season {row.season!r} of {row.phrase!r} is unknown; "
-            f"use one of {', '.join(SEASONS)}, or none"
-        )
-    if not row.phrase.strip():
-        raise ValueError(f"{where}: a row without a phrase; remove it or fill its first column")
+    """The row as it is, or a ValueError of one line that says where and what to write instead."""
+    if not any(c.isalnum() for c in row.phrase):
+        raise ValueError(f"{where}: {row.phrase!r} is no phrase; fill the first column with words")
+    for column, values in _ALLOWED.items():
+        value = getattr(row, column)
+        if value not in values:
+            hint = _ALSO_CALLED.get(value.lower(), "")
+            raise ValueError(
+                f"{where}: {column} {value!r} of {row.phrase!r} is unknown; "
+                + (f"write {hint}" if hint else f"use one of {', '.join(v for v in values if v)}")
+            )
     return row
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of one saijiki file; errors name the line and the cure."""
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            line = line.rstrip("\r\n")
-            if not line.strip() or line.startswith("#"):
-                continue
-            cells = [cell.strip() for cell in line.split("\t")]
-            if cells[0] == "phrase" and len(cells) > 1 and cells[1] == "season":
-                continue
-            if len(cells) < 2:
-                raise ValueError(
-                    f"{path.name} line {number}: {line!r} has one column; "
-                    "separate phrase and season by a tab"
-                )
-            phrase = " ".join(cells[0].lower().replace("\u2019", "'").split())
-            yield _checked(Row(phrase, *cells[1:5]), f"{path.name} line {number}")
+    """The rows of one saijiki file; a ValueError names the line that is wrong and the cure."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path.name} is not UTF-8 text (byte {error.start}); save it as UTF-8, tab-separated"
+        ) from None
+    if "\0" in text:
+        raise ValueError(f"{path.name} is not a text file; write phrase, tab, season, one a line")
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        where = f"{path.name} line {number}"
+        if not line.strip() or line.startswith("#"):
+            continue
+        cells = [cell.strip() for cell in line.split("\t")]
+        if [cell.lower() for cell in cells[:2]] == list(COLUMNS[:2]):
+            continue
+        if len(cells) < 2:
+            shown = line if len(line) < 60 else line[:57] + "..."
+            raise ValueError(
+                f"{where}: {shown!r} has one column; separate phrase and season by a tab"
+            )
+        if any(cells[len(COLUMNS) :]):
+            raise ValueError(
+                f"{where}: {len(cells)} columns; write at most {len(COLUMNS)}: {', '.join(COLUMNS)}"
+            )
+        phrase = " ".join(cells[0].lower().replace("\u2019", "'").split())
+        season, phase, category, note = (*cells[1 : len(COLUMNS)], "", "", "", "")[:4]
+        yield _checked(
+            Row(phrase, season.lower(), phase.lower() or "all", category.lower(), note), where
+        )
 
 
 @lru_cache(maxsize=1)

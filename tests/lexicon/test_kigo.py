@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -156,13 +157,53 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "cure"),
-    [("snow\twintr", "use one of"), ("snow", "tab"), ("\twinter", "fill its first column")],
+    [
+        ("snow\twintr", "line 2: season 'wintr' of 'snow' is unknown; use one of spring, summer"),
+        ("leaf\tfall", "write autumn"),
+        ("snow\t", "write none"),
+        ("snow", "'snow' has one column; separate phrase and season by a tab"),
+        ("snow  winter", "separate phrase and season by a tab"),
+        ("\twinter", "fill the first column"),
+        ("\u2014\twinter", "fill the first column"),
+        ("snow\twinter\tsoon", "phase 'soon' of 'snow' is unknown; use one of early, mid"),
+        ("snow\twinter\tall\tweather", "category 'weather' of 'snow' is unknown; use one of"),
+        ("snow\twinter\tall\theavens\t\tmore", "6 columns; write at most 5"),
+    ],
 )
-def test_bad_rows_name_the_cure(tmp_path: Path, line: str, cure: str) -> None:
+def test_bad_rows_name_the_line_and_the_cure(tmp_path: Path, line: str, cure: str) -> None:
     path = tmp_path / "bad.tsv"
-    path.write_text(line + "\n")
-    with pytest.raises(ValueError, match=cure):
+    path.write_text("frog\tspring\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(cure)) as caught:
         list(read_rows(path))
+    assert "bad.tsv line 2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "cure"),
+    [
+        ("frog\tspring\ncaf\u00e9\tsummer\n".encode("latin-1"), "not UTF-8 text (byte 15)"),
+        ("frog\tspring\n".encode("utf-16"), "not UTF-8"),
+        (b"PK\x03\x04\x00\x00", "not a text file"),
+    ],
+)
+def test_files_that_are_no_text(tmp_path: Path, content: bytes, cure: str) -> None:
+    path = tmp_path / "bad.tsv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(cure)):
+        Saijiki.from_files(path)
+
+
+def test_files_as_editors_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    path.write_bytes(
+        b"\xef\xbb\xbfPhrase\tSeason\r\n# the south\r\n\r\nJacaranda  Bloom\tSpring\r\n"
+        b"Christmas\tsummer\tAll\tObservances\t\t\t\r\n"
+    )
+    assert [(r.phrase, r.season, r.phase) for r in read_rows(path)] == [
+        ("jacaranda bloom", "spring", "all"),
+        ("christmas", "summer", "all"),
+    ]
 
 
 def test_seasons_of_a_book() -> None:
