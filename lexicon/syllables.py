@@ -19,7 +19,9 @@ from .normalize import key_of, plain
 from .pronunciations import Phones, pronunciations, vowels
 from .spoken import abbreviations, letters, spoken
 
-DATA = Path(__file__).with_name("data") / "readings.tsv"
+DATA = Path(__file__).with_name("data")
+# What the dictionary has wrong or leaves out; words of verse that it lacks.
+LISTS = (DATA / "readings.tsv", DATA / "verse.tsv")
 SOURCES = ("dictionary", "reviewed", "rule", "estimate", "user", "uncountable")
 _MEMO_LIMIT = 200_000
 MAX_WORD = 1000  # letters; what is longer is no word
@@ -59,17 +61,17 @@ _NO_REVIEW = Review()
 
 @lru_cache(maxsize=1)
 def reviews() -> dict[str, Review]:
-    """The reviewed list: word -> what to add, drop or set (data/readings.tsv)."""
+    """The reviewed lists: word -> what to add, drop or set."""
     result: dict[str, Review] = {}
     names = {"=": "exact", "+": "add", "-": "drop", "~": "lenient"}
-    with DATA.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
+    for path in LISTS:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if line.startswith("#") or not line.strip():
                 continue
-            cells = line.rstrip("\n").split("\t")
+            cells = line.split("\t")
             if len(cells) < 3 or cells[1] not in {*names, "p"}:
                 raise ValueError(
-                    f"{DATA.name} line {number}: write word, = + - ~ or p, counts or phones, why"
+                    f"{path.name} line {number}: write word, = + - ~ or p, counts or phones, why"
                 )
             word, operation, value, why = (*cells, "")[:4]
             old = result.get(word, Review())
