@@ -33,27 +33,28 @@ SINGULAR = {many: one for one, several in IRREGULAR.items() for many in several}
 # No plural, or one that is a verb, a name, an illness: verbs and what stands after them, qualities,
 # stuffs, feasts and Japanese nouns.
 _NO_PLURAL = """
-begin begins come comes depart emerge end ends fall freeze gather go goes leave melt migrate
-peep return returns rise scatter shine sing swim
+begin begins bound cry chirp come comes depart emerge end ends fall freeze gather go goes leave
+melt migrate peep return returns rise scatter shine sing swim turn lengthen
 back down forward near north out over south
 autumnal balmy barefoot bare bright brown calm clear cold cool covered dead deep dewy dry early
 fresh foggy frostbitten frosty golden green hot icy late leafless lenten long longer mild moonless
 moonlit muggy red ripe short snowbound snowcapped snowless snowy springlike still subzero sultry
-summery sunburned sweet sweltering vernal warm wet white wintry yellow
+summery sunburned sunburnt sweet sweltering vernal warm wet white wintry yellow
 spring may march midspring midsummer midwinter springtide springtime summertime wintertime
-air asparagus asphalt bamboo barley birdsong calligraphy celery chickweed chicory chill citronella
-coltsfoot coolness corn crabgrass duckweed flu fluff foliage frogspawn frostbite fuzz gingerbread
-gold greening gruel hay haze heat heatstroke hibernation hockey humidity ice influenza kale
-laughter lightning loneliness longlegs melancholy meltwater mildew millet mistletoe moonglow
-moonlight mud mugwort parsley pollen porridge rhubarb rice rime runoff rye sap seclusion sleet
-slush snowmelt solitude soup spawn spinach starlight stubble sunburn sunlight sunshine surf sweat
-thistledown thunder thundersnow tinsel tofu wheat whitebait
+air altair asparagus asphalt bamboo barley birdsong borealis calligraphy celery chickweed chicory
+chill citronella coltsfoot coolness corn crabgrass duckweed edamame firewood flu fluff foliage
+frogspawn frostbite fuzz gingerbread gold greenery greening gruel hay haze heat heatstroke
+hibernation hockey humidity ice influenza kale laughter lightning loneliness longlegs melancholy
+meltwater mildew millet mistletoe money moonglow moonlight mud mugwort parsley pollen porridge
+rhubarb rice rime runoff rye sap seclusion sleet slush snowmelt solitude soup spawn spinach
+starlight stubble sunburn sunlight sunshine surf sweat thistledown thunder thundersnow tinsel tofu
+wheat whitebait
 atonement beltane candlemas chanukah claus diwali epiphany hanukkah hashanah higan hogmanay holi
 imbolc juneteenth kippur kwanzaa losar michaelmas nowruz obon oktoberfest omisoka orion passover
 pentecost pleiades purim samhain santa saturnalia seollal setsubun sharon sirius sukkot syne
 tanabata tet whitsun william xmas year years yule yuletide
-hagi hanami hanetsuki kadomatsu karuta kogarashi kotatsu nazuna sakura sasanqua shimenawa sugoroku
-susuki toso unohana yukata zoni
+hagi hanami hanetsuki higurashi kadomatsu karuta kogarashi kotatsu mikoshi nazuna oden ramune
+sakura sasanqua shigure shimenawa sugoroku susuki toso unohana yukata zoni
 """
 NO_PLURAL = frozenset(_NO_PLURAL.split())
 # As a word by itself the -s form is a verb: a cab is hailed, glasses fog.
@@ -120,6 +121,8 @@ def has_plural(word: str) -> bool:
         return False
     if word.endswith("ing"):
         return word in ING
+    if word.endswith("less") or (word.endswith("ed") and not word.endswith(("bed", "eed", "led"))):
+        return False
     return word in IRREGULAR or singular(word) is None
 
 
