@@ -33,7 +33,7 @@ SINGULAR = {many: one for one, several in IRREGULAR.items() for many in several}
 # No plural, or one that is a verb, a name, an illness: verbs and what stands after them, qualities,
 # stuffs, feasts and Japanese nouns.
 _NO_PLURAL = """
-begin begins bound cry chirp come comes depart emerge end ends fall freeze gather go goes leave
+begin begins bound come comes depart emerge end ends fall freeze gather go goes leave
 melt migrate peep return returns rise scatter shine sing swim turn lengthen
 back down forward near north out over south
 autumnal balmy barefoot bare bright brown calm clear cold cool covered dead deep dewy dry early
