@@ -22,9 +22,11 @@ from .form import (
 from .function_words import DANGLING
 from .kigo import Kigo, Saijiki, find_kigo
 from .kireji import MARKS, Cut, find_cuts
+from .report import Report, report_schema
 from .rhyme import rhymes, sounds
 from .syllables import Reading, estimate, readings, syllables
-from .validator import Report, validate
+from .user_words import UserWords
+from .validator import validate
 from .vocabulary import Lexicon
 
 __all__ = [
@@ -51,11 +53,13 @@ __all__ = [
     "Reading",
     "Report",
     "Saijiki",
+    "UserWords",
     "estimate",
     "find_cuts",
     "find_haiku",
     "find_kigo",
     "readings",
+    "report_schema",
     "rhymes",
     "sounds",
     "syllables",

@@ -10,18 +10,21 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .form import Form
+from .form import MAX_SYLLABLES, Form
 from .function_words import is_dangling
 from .kigo import Kigo, Saijiki, find_kigo
 from .kireji import Cut, find_cuts
-from .normalize import Word, line_spans, words
+from .normalize import Word, key_of, line_spans, words
 from .report import Detail, LineReport, RhymePair, WordReport
-from .rhyme import Sound, compare, sounds
+from .rhyme import Sound, compare, near, sounds
 from .syllables import readings
-from .vocabulary import MAX_COUNT, Lexicon
+from .user_words import UserWords
+from .vocabulary import Lexicon
 
 Ask = Callable[[str], "int | Iterable[int] | None"]
 MAX_RHYMED = 64  # lines compared with one another
+# Kinds of rhyme that a form's rule refuses; a near rhyme is reported and never refused.
+_REFUSED = {"off": (), "perfect": ("perfect",), "identical": ("perfect", "identical")}
 
 _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2190-\u21ff\u2300-\u23ff\u3000-\u303f]"
@@ -39,6 +42,7 @@ class Judge:
     saijiki: Saijiki | None = None
     lenient: bool = False
     unknown: str | Ask = "estimate"
+    user: UserWords | None = None
 
     def detail(self, text: str) -> Detail:
         """All there is to say about a text."""
@@ -60,7 +64,7 @@ class Judge:
                 f"lines {p.first + 1} and {p.second + 1} rhyme "
                 f"({p.word}, {p.other}: {p.kind}); change one"
                 for p in pairs
-                if form.rhyme == "identical" or (form.rhyme == "perfect" and p.kind == "perfect")
+                if p.kind in _REFUSED[form.rhyme]
             ),
         ]
         if form.dangling == "forbidden":
@@ -79,7 +83,10 @@ class Judge:
         return self.lexicon.saijiki if self.lexicon is not None else None
 
     def word(self, word: Word) -> WordReport:
-        """One word, counted."""
+        """One word, counted. What the user says of it comes before all else."""
+        own = self.user.counts(word.key) if self.user is not None else ()
+        if own:
+            return WordReport(word.text, own, "user")
         if self.lexicon is not None and word.key in self.lexicon:
             return WordReport(word.text, tuple(sorted(self.lexicon.counts(word.key))), "lexicon")
         said = readings(word.text, lenient=self.lenient)
@@ -99,6 +106,9 @@ class Judge:
 
     def sounds(self, word: Word) -> tuple[Sound, ...]:
         """What a word ends with, for rhyme."""
+        own = self.user.sounds(word.key) if self.user is not None else ()
+        if own:
+            return own
         if self.lexicon is not None and word.key in self.lexicon:
             return self.lexicon.sounds(word.key)
         return sounds(word.text)
@@ -169,6 +179,7 @@ class Judge:
         for place, (i, a, heard) in enumerate(ends):
             for j, b, other in ends[place + 1 :]:
                 kind = compare(heard, other) or ("identical" if a.key == b.key else None)
+                kind = kind or ("near" if near(heard, other) else None)
                 if kind:
                     pairs.append(RhymePair(i, j, a.text, b.text, kind))
         return tuple(pairs)
@@ -196,9 +207,10 @@ def _answer(answer: object, word: str) -> tuple[int, ...]:
     if answer is None:
         return ()
     given = (answer,) if isinstance(answer, int) else tuple(answer)  # type: ignore[arg-type]
-    if not all(isinstance(n, int) and 0 <= n <= MAX_COUNT for n in given):
+    if not all(isinstance(n, int) and 0 <= n <= MAX_SYLLABLES for n in given):
         raise ValueError(
-            f"unknown({word!r}) gave {answer!r}; return a count up to {MAX_COUNT}, several, or None"
+            f"unknown({word!r}) gave {answer!r}; "
+            f"return a count up to {MAX_SYLLABLES}, several, or None"
         )
     return given
 
@@ -222,7 +234,9 @@ def _off(line: LineReport, policy: str, unit: str) -> str:
     low, high = min(line.counts), max(line.counts)
     has = "/".join(map(str, sorted(line.counts)))
     if low > target:
-        return f"has {has} {unit}, {low - target} too many for {target}"
+        spare = _spare(line, low - target) if unit == "syllables" else ""
+        mend = f"; without {spare!r} it has {target}" if spare else ""
+        return f"has {has} {unit}, {low - target} too many for {target}{mend}"
     if high < target:
         return f"has {has} {unit}, {target - high} too few for {target}"
     disputed = ", ".join(
@@ -233,6 +247,20 @@ def _off(line: LineReport, policy: str, unit: str) -> str:
     if policy == "first":
         return f"has {line.first} {unit} in its usual reading instead of {target} ({disputed})"
     return f"has {has} {unit} by reading, not only {target}; replace {disputed}"
+
+
+def _spare(line: LineReport, surplus: int) -> str:
+    """A word that a line could do without to lose its surplus: a function word if there is one."""
+    if len(line.counts) != 1:
+        return ""
+    single = [w.text for w in line.words if w.counts == (surplus,) and not _denies(w.text)]
+    return next((text for text in single if is_dangling(text.lower())), "") or "".join(single[:1])
+
+
+def _denies(word: str) -> bool:
+    """Whether a line without this word says the contrary."""
+    key = key_of(word)
+    return key in {"no", "not", "never", "none", "nor", "without"} or key.endswith("n't")
 
 
 def _plural(number: int, noun: str) -> str:

@@ -89,6 +89,23 @@ def _inflected(parts: list[Part], choose: Callable[[Phones], Phones]) -> list[Pa
     return result
 
 
+def _without_schwa(parts: list[Part]) -> list[Part]:
+    """gentle before -er and -est: its weak vowel before l falls out (gentler, gentlest)."""
+    return [
+        (count - 1, (*phones[:-2], "L"))
+        if phones is not None and phones[-2:] == ("AH0", "L")
+        else (count, phones)
+        for count, phones in parts
+    ]
+
+
+def _joined(first: list[Part], second: list[Part]) -> list[Part]:
+    """Two words said as one."""
+    return [
+        (a + b, None if p is None or q is None else (*p, *q)) for a, p in first for b, q in second
+    ]
+
+
 def apostrophes(key: str, look: Look) -> list[Part]:
     """Possessives, contractions, dropped g and elisions of words the dictionary has."""
     if key.endswith("'s"):
@@ -97,6 +114,8 @@ def apostrophes(key: str, look: Look) -> list[Part]:
         return look(key[:-1])
     if key.endswith("in'"):
         return look(key[:-1] + "g")
+    if key.startswith("o'er") and len(key) > 5:
+        return _joined(look("o'er"), look(key[4:]))
     for ending, tail in _CONTRACTED.items():
         if key.endswith(ending) and len(key) > len(ending):
             base = look(key[: -len(ending)])
@@ -162,6 +181,8 @@ def inflections(word: str, look: Look) -> list[Part]:
             for base in _bases(word, ending):
                 found = look(base)
                 if found:
+                    if ending in ("er", "ers", "est") and base.endswith("le"):
+                        found = _without_schwa(found)
                     return _with(found, _ENDINGS[ending])
     for beginning, count in _BEGINNINGS.items():
         if word.startswith(beginning) and len(word) - len(beginning) >= 4:
@@ -188,11 +209,7 @@ def compound(word: str, look: Look) -> list[Part]:
         two = look(second) if one else []
         if two:
             worst = balance
-            best = [
-                (a + b, None if p is None or q is None else (*p, *q))
-                for a, p in one
-                for b, q in two
-            ]
+            best = _joined(one, two)
     return best[:16]
 
 

@@ -24,7 +24,11 @@ _TRAILING = """
 o' th' an' wi' lil' ol' tha' mo' po' t' d' l' ha' fo' n' 'n'
 """
 TRAILING = frozenset(_TRAILING.split())
-TITLES = "Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Inc|Ltd|Ft|Gen|Capt|Sgt|Rev|Hon|vs|etc|approx|dept"
+TITLES = (
+    "Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Inc|Ltd|Ft|Gen|Capt|Sgt|Rev|Hon|Lt|Col|Maj|Gov|Sen|"
+    "vs|etc|approx|dept"
+)
+MONTHS = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun"
 
 _SUFFIXES = "js|py|md|txt|html?|css|php|rb|rs|ts|json|ya?ml|com|org|net|io|edu|gov|dev|co|uk|exe"
 
@@ -42,7 +46,9 @@ TOKEN = re.compile(
     (?:
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
-    | [{re.escape(_CURRENCY)}]?\d+(?:[.,:/]\d+)*      # $1,000.50  10:30  24/7
+    | (?:{MONTHS})\.(?=\s+\d)                         # Dec. 3
+    | [A-Z](?:&[A-Z])+(?![^\W_])                      # Q&A
+    | [{re.escape(_CURRENCY)}#]?\d+(?:[.,:/]\d+)*      # $1,000.50  10:30  24/7
       (?:%|\u2030|\u00b0{_L}?|{_L}*)                  # 50%  1st  10am  20\u00b0C
       (?:{_H}(?:{_L})+)*                              # 20-year-old
     | (?:{_L})+(?:\.(?:{_SUFFIXES})\b)+               # node.js  haiku.com

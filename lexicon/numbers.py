@@ -94,9 +94,11 @@ def integer(digits: str) -> list[Said]:
         ways += [(*_below_hundred(int(digits[:2])), *rest) for rest in _pair(digits[2:])]
     if len(digits) == 3 and digits[0] != "0" and n % 100:
         ways += [(_ONES[n // 100], *rest) for rest in _pair(digits[1:])]
-    if (len(digits) > 2 and (n % 100 or digits[0] == "0")) or (
-        len(digits) == 2 and digits[0] == "0"
-    ):
+    if len(digits) == 3 and digits[:2] == "00" and n:
+        ways += [("double", "oh", _ONES[n])]
+    year = len(digits) == 4 and 1100 <= n < 2100
+    odd = (len(digits) > 2 and n % 100) or (len(digits) > 1 and digits[0] == "0")
+    if odd and not year:
         ways += _spelled(digits)
     return list(dict.fromkeys(ways))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .form import Form
@@ -15,6 +16,12 @@ from .kigo import Kigo
 from .kireji import Cut
 
 SCHEMA = 1
+_SCHEMA_FILE = Path(__file__).with_name("data") / "report.schema.json"
+
+
+def report_schema() -> str:
+    """The JSON Schema of what `Report.to_dict` gives, as text."""
+    return _SCHEMA_FILE.read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class LineReport:
 
 @dataclass(frozen=True)
 class RhymePair:
-    """Two lines (0 is the first) whose last words rhyme."""
+    """Two lines (0 is the first) whose last words rhyme: kind "perfect", "identical" or "near"."""
 
     first: int
     second: int
@@ -116,7 +123,7 @@ class Report:
 
     @property
     def rhymes(self) -> tuple[RhymePair, ...]:
-        """The pairs of lines that rhyme, perfectly or identically."""
+        """The pairs of lines that rhyme, nearly too."""
         return self._look().rhymes
 
     @property
@@ -153,7 +160,10 @@ class Report:
         return "\n".join(out)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; the key "schema" numbers this layout."""
+        """Plain data for JSON; the key "schema" numbers this layout.
+
+        data/report.schema.json describes it (JSON Schema); `haiku check --schema` prints that.
+        """
         return {
             "schema": SCHEMA,
             "valid": self.valid,

@@ -39,11 +39,16 @@ def _closed(phones: Phones, place: int) -> bool:
 
 
 def glide_r(word: str, phones: Phones) -> Iterable[Site]:
-    """fire, flower, choir, power: AY/AW/OY before r is one syllable or two."""
+    """fire, flower, choir, power: AY/AW/OY before r is one syllable or two.
+
+    Not in a stem that goes on (coward), nor after OY (lawyer, employer).
+    """
     for i in range(len(phones) - 1):
         if _bare(phones[i]) in _GLIDES and _vowel(phones[i]):
             if phones[i + 1] == "ER0":
-                yield i + 1, i + 2, ("R",)
+                stem = phones[i + 2 : i + 3] == ("D",) and not word.endswith("ed")
+                if not stem and _bare(phones[i]) != "OY":
+                    yield i + 1, i + 2, ("R",)
             elif phones[i + 1] == "R" and _closed(phones, i + 2):
                 yield i + 1, i + 2, ("ER0",)
 
@@ -81,6 +86,8 @@ def _weak_after(phones: Phones, place: int, consonant: str) -> bool:
 
 def weak_r(word: str, phones: Phones) -> Iterable[Site]:
     """memory, mystery, every: the weak vowel before r and another weak vowel falls out."""
+    if "-" in word:  # not over the seam of mother-in-law
+        return
     for i in range(2, len(phones) - 1):
         if not any(_vowel(p) and not _weak(p) for p in phones[:i]):
             continue
@@ -93,11 +100,15 @@ def weak_r(word: str, phones: Phones) -> Iterable[Site]:
 
 
 def weak_ln(word: str, phones: Phones) -> Iterable[Site]:
-    """listening, rippling, finally, national, prisoner: the weak vowel before l or n falls out."""
+    """listening, rippling, finally, prisoner, gentlest: the weak vowel before l or n falls out."""
+    if "-" in word:
+        return
     for i in range(2, len(phones) - 2):
         if phones[i] not in {"AH0", "IH0"} or _vowel(phones[i - 1]):
             continue
         before, after = phones[i - 1], phones[i + 1 :]
+        if before == "R" and not _vowel(phones[i - 2]):  # genrally has lost one already
+            continue
         ending = after[0] in {"N", "L"} and after[1:3] == ("IH0", "NG") and len(after) <= 4
         adverb = (
             after == ("L", "IY0") and word.endswith("ally") and before in {"N", "SH", "ZH", "R"}
@@ -107,7 +118,8 @@ def weak_ln(word: str, phones: Phones) -> Iterable[Site]:
             after[:2] == ("L", "ER0") and word.rstrip("s").endswith(("ler", "lor"))
         )
         bubbly = after == ("L", "IY0") and word[-3:-2] in "bdgkptz" and before in _STOPS
-        if ending or adverb or tional or agent or (bubbly and word[-2:] == "ly"):
+        superlative = after == ("L", "AH0", "S", "T") and word.endswith("lest")
+        if ending or superlative or adverb or tional or agent or (bubbly and word[-2:] == "ly"):
             yield i, i + 1, ()
 
 

@@ -23,10 +23,13 @@ _SYMBOLS: dict[str, list[Said]] = {
     "%": [("percent",)],
     "\u2030": [("per", "mill")],
     "\u00b0": [("degrees",), ("degree",)],
+}
+_PARTS: dict[str, list[Said]] = {
     "\u00bd": [("half",), ("one", "half"), ("a", "half")],
     "\u00bc": [("quarter",), ("one", "quarter"), ("a", "quarter")],
     "\u00be": [("three", "quarters")],
 }
+_SYMBOLS.update(_PARTS)
 _FIGURE = re.compile(r"([$\u20ac\u00a3\u00a5\u20b9]?\d+(?:[.,:/]\d+)*)(.*)", re.DOTALL)
 _RUNS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z']+|\d+|[^A-Za-z\d]")
 _AFTER_FIGURE: dict[str, list[Said]] = {
@@ -76,6 +79,8 @@ def _figure(text: str) -> list[Said]:
     if match is None:
         return []
     ways, rest = figure(match[1]), match[2]
+    if rest[:1] in _PARTS:  # 8½
+        return _product(ways, [("and", *said) for said in _PARTS[rest[0]] if len(said) > 1])
     low = rest.lower()
     if low in ("st", "nd", "rd", "th"):
         return [ordinal(way) for way in integer(match[1])[:4]]
@@ -112,6 +117,10 @@ def spoken(written: str) -> list[Said]:
     text = plain(written).strip("'")
     if text in _SYMBOLS:
         return _SYMBOLS[text]
+    if text[:1] == "#" and text[1:2].isdigit():  # #1
+        return _product([("number",)], _figure(text[1:]))
+    if "&" in text:  # Q&A, R&B
+        return [tuple(name for part in text.split("&") for name in ("and", *letters(part)))[1:]]
     table = abbreviations()
     bare = text.rstrip(".")
     for form in (text, bare, text.lower(), bare.lower()):

@@ -31,6 +31,16 @@ _ED = re.compile("[\u00e8\u00e9\u00eb]d$")
 _FINAL_E = re.compile("[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
 _HIATUS = re.compile("[ao][\u00eb\u00ef\u00f6]|e[\u00ef\u00eb]")
 _EY = re.compile("(EY|IY)[012]( Z)?$")
+# Initials that may be read as a word: no consonants together that no English word has there.
+_SAYABLE = re.compile(
+    r"(?:[bcdfghjklmnpqrstvwxz]|[bcfgps]l|[bcdfgpt]r|[cpst]h|s[ckmnptw]|[dt]w|qu|wh|wr|kn|str|spr)?"
+    r"[aeiouy]+(?:[bcdfghjklmnprstvwxyz]{1,3}[aeiouy]+)*"
+    r"(?:[bcdfgklmnprstvxz]|c[kht]|f[ft]|l[dfklmpt]|mp|n[cdgkst]|p[hst]|r[bcdfgklmnpt]|s[hkpst]|"
+    r"t[hsz]|xt|[klr]s|ll|zz|ng|nth|tch)?"
+)
+# Endings of a family, and what the ending took from the word.
+_KIN = (("'s", ""), ("s", ""), ("es", ""), ("es", "e"), ("ed", ""), ("ed", "e"), ("ing", ""),
+        ("ing", "e"), ("ly", ""), ("ness", ""), ("less", ""))  # fmt: skip
 _FULL_ED = (("IH0",), ("AH0",), ("EH0",))
 
 
@@ -107,6 +117,23 @@ def _without_initials(key: str, said: tuple[Phones, ...]) -> tuple[Phones, ...]:
     return kept or said
 
 
+def _kindred(key: str, said: list[Reading]) -> frozenset[int]:
+    """Counts that a reviewed word lends its family: average has three too, and so averages four.
+
+    key is a word of the dictionary that the lists do not name, said its readings.
+    """
+    for ending, old in _KIN:
+        base = key.removesuffix(ending) + old
+        if base.endswith("ed"):  # doggedly has the syllable that dogged may lack
+            continue
+        if key.endswith(ending) and base in reviews() and said:
+            added = reviews()[base].add
+            usual = pronunciations(base)
+            if added and usual:
+                return frozenset(said[0].count + n - vowels(usual[0]) for n in added)
+    return frozenset()
+
+
 def dictionary(key: str, lenient: bool = False) -> list[Reading]:
     """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
     said = pronunciations(key)
@@ -137,7 +164,8 @@ def dictionary(key: str, lenient: bool = False) -> list[Reading]:
                         spoken.add(phones)
                         result.append(Reading(count, phones, "rule", soft))
                         have.add(count)
-        result += [Reading(c, None, "reviewed") for c in sorted(review.add - have)]
+        added = review.add or _kindred(key, result)
+        result += [Reading(c, None, "reviewed") for c in sorted(added - have)]
     elif review.add:
         result = [Reading(c, None, "reviewed") for c in sorted(review.add)]
     if lenient:
@@ -267,6 +295,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         return []
     if not any(c in "aeiouy" for c in bare) or (text.isupper() and 1 < len(text) <= 4):
         names = _sum((dictionary(name) for name in letters(bare)), "rule")
+        if text.isupper() and not _SAYABLE.fullmatch(bare):
+            return names
         if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
             drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
             return [Reading(1, None, "rule")] if drawn and not text.isupper() else names
@@ -305,8 +335,11 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
             return heard
         silent = [r for r in found if r.phones is None or not r.phones[-1][-1].isdigit()]
         return [Reading(r.count + 1, None, "rule") for r in silent] or found
-    if _HIATUS.search(low) and found[0].source == "estimate":  # noösphere: the second o is heard
-        return [replace(found[0], count=found[0].count + 1)]
+    if _HIATUS.search(low):  # coöperate, noösphere: the second o is heard
+        if found[0].source == "estimate":
+            return [replace(found[0], count=found[0].count + 1)]
+        most = max(r.count for r in found)
+        return [r for r in found if r.count == most]
     return found
 
 

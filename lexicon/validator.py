@@ -6,11 +6,14 @@ line, kigo, cut and rhyme). The command line, the tests and generate() call it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from . import quick
 from .form import HAIKU, Form
 from .judge import Ask, Judge
 from .kigo import Saijiki
 from .report import LineReport, Report, RhymePair, WordReport
+from .user_words import UserWords
 from .vocabulary import Lexicon
 
 __all__ = ["POLICIES", "LineReport", "Report", "RhymePair", "WordReport", "validate"]
@@ -28,6 +31,7 @@ def validate(
     saijiki: Saijiki | None = None,
     lenient: bool = False,
     unknown: str | Ask = "estimate",
+    words: UserWords | Mapping[str, str | int | Iterable[int]] | None = None,
 ) -> Report:
     """Judge a text against a form.
 
@@ -36,6 +40,7 @@ def validate(
     lexicon  its counts and sounds are trusted for its own words
     lenient  readings that some readers refuse count too (file as two)
     unknown  words in no dictionary: "estimate", "reject", or a function word -> counts or None
+    words    readings of your own, which go before all others: {"fire": 1}, or UserWords.load(file)
 
     >>> validate("an old silent pond\\na frog jumps into the pond\\nsplash silence again").valid
     True
@@ -48,7 +53,8 @@ def validate(
         raise ValueError(f"policy={policy!r} is unknown; use one of {', '.join(POLICIES)}")
     if not callable(unknown) and unknown not in UNKNOWN:
         raise ValueError(f"unknown={unknown!r} is unknown; use {', '.join(UNKNOWN)} or a function")
-    judge = Judge(form, policy, lexicon, saijiki, lenient, unknown)
-    plain = lexicon is None and not lenient and unknown == "estimate"
+    user = UserWords(words) if words is not None and not isinstance(words, UserWords) else words
+    judge = Judge(form, policy, lexicon, saijiki, lenient, unknown, user)
+    plain = lexicon is None and not lenient and unknown == "estimate" and not user
     verdict = quick.verdict(text, form, policy) if plain and quick.can_judge(form) else None
     return Report(text, form, policy, judge.detail, verdict)

@@ -1,0 +1,111 @@
+"""User words: readings that the user of the validator sets, from a file or a mapping.
+
+Knows the layout of such files; counts nothing. They go before every other source: whoever says
+"fire" in one syllable says so here. The validator and the command line call it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from .form import MAX_SYLLABLES
+from .normalize import key_of
+from .pronunciations import Phones, vowels
+from .rhyme import Sound, sounds_of
+
+_PHONES = frozenset(
+    "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW B CH D DH F G HH JH K L M N NG P R S SH T TH V W "
+    "Y Z ZH".split()
+)
+_VARIANT = re.compile(r"\(\d+\)$")
+
+
+class UserWords:
+    """Words with the counts, or the pronunciations, that their user gives them.
+
+    >>> own = UserWords({"fire": [1], "Issa": "IH1 S AH0"})
+    >>> own.counts("fire"), own.counts("issa")
+    ((1,), (2,))
+    """
+
+    def __init__(self, words: Mapping[str, str | int | Iterable[int]] = {}) -> None:  # noqa: B006
+        self._counts: dict[str, tuple[int, ...]] = {}
+        self._phones: dict[str, tuple[Phones, ...]] = {}
+        for word, said in words.items():
+            self.add(word, said)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def counts(self, key: str) -> tuple[int, ...]:
+        """The counts of a plain key (normalize.key_of), the usual one first; () if it is not here."""
+        return self._counts.get(key, ())
+
+    def sounds(self, key: str) -> tuple[Sound, ...]:
+        """Its (rhyme part, onset) pairs; () if no pronunciation was given."""
+        return sounds_of(self._phones.get(key, ()))
+
+    def add(self, word: str, said: str | int | Iterable[int]) -> None:
+        """One more reading of a word: a count, several, or ARPAbet phones as CMUdict writes them.
+
+        Raises ValueError for anything else.
+        """
+        key = key_of(word.strip())
+        if not key or len(key.split()) != 1:
+            raise ValueError(f"{word!r} is no word; give one word, then its syllables")
+        if isinstance(said, str) and not said[:1].isdigit():
+            phones = tuple(said.upper().split())
+            wrong = [p for p in phones if p.rstrip("012") not in _PHONES]
+            if wrong or not vowels(phones):
+                raise ValueError(
+                    f"{word!r} is said {said!r}; give a count (2), several (2,3) or phones with "
+                    "stress marks (B AH0 SH OW1)"
+                )
+            self._phones[key] = (*self._phones.get(key, ()), phones)
+            given: tuple[int, ...] = (vowels(phones),)
+        else:
+            given = _counts(word, said)
+        self._counts[key] = tuple(dict.fromkeys((*self._counts.get(key, ()), *given)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> UserWords:
+        """The words of a file: a line each, the word, then a count, several, or its phones.
+
+        CMUdict's own layout is read too. What follows `#` or `;;;` is a comment. A repeated word adds
+        a reading. Raises ValueError naming the line that cannot be read, OSError if there is no file.
+        """
+        try:
+            text = Path(path).read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is not UTF-8 text (byte {error.start}); write a word and its syllables a line"
+            ) from None
+        own = cls()
+        for number, line in enumerate(text.splitlines(), 1):
+            cells = line.split("#", 1)[0].split(None, 1)
+            if not cells or line.startswith(";;;"):
+                continue
+            if len(cells) < 2:
+                raise ValueError(
+                    f"{path} line {number} has a word and no syllables; write e.g. `{cells[0]} 2`"
+                )
+            try:
+                own.add(_VARIANT.sub("", cells[0]), cells[1].strip())
+            except ValueError as error:
+                raise ValueError(f"{path} line {number}: {error}") from None
+        return own
+
+
+def _counts(word: str, said: str | int | Iterable[int]) -> tuple[int, ...]:
+    try:
+        if isinstance(said, str):
+            given = tuple(int(part) for part in said.split(","))
+        else:
+            given = (said,) if isinstance(said, int) else tuple(said)
+        if given and all(isinstance(n, int) and 0 <= n <= MAX_SYLLABLES for n in given):
+            return given
+    except ValueError:
+        pass
+    raise ValueError(f"{word!r} has {said!r} syllables; give numbers from 0 to {MAX_SYLLABLES}")
