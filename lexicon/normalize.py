@@ -42,6 +42,8 @@ _CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
 TOKEN = re.compile(
     rf"""
     &(?:quot|lt|gt|nbsp|mdash|ndash|hellip|\#\d+);     # an HTML mark: no word
+  | <(?:3+(?!\d)|/?(?:br|p|i|b|em)\s*/?>)             # <3  <br>: no words either
+  | (?<![^\s:]):[a-z0-9]+(?:_[a-z0-9]+)*:(?![^\s:])    # :smile:
   | (?:{_A}(?=[^\W_]))?                               # 'twas, '90s
     (?:
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
@@ -144,7 +146,7 @@ def words(text: str) -> list[Word]:
             first, last = match.span()
             written = match.group()
             key = key_of(written)
-            if not key or (written[0] == "&" and written[-1] == ";"):
+            if not key or written[0] in "<:" or (written[0] == "&" and written[-1] == ";"):
                 continue
             # A leading quotation mark is no part of the word unless the key kept it.
             while (

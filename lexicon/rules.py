@@ -107,8 +107,6 @@ def weak_ln(word: str, phones: Phones) -> Iterable[Site]:
         if phones[i] not in {"AH0", "IH0"} or _vowel(phones[i - 1]):
             continue
         before, after = phones[i - 1], phones[i + 1 :]
-        if before == "R" and not _vowel(phones[i - 2]):  # genrally has lost one already
-            continue
         ending = after[0] in {"N", "L"} and after[1:3] == ("IH0", "NG") and len(after) <= 4
         adverb = (
             after == ("L", "IY0") and word.endswith("ally") and before in {"N", "SH", "ZH", "R"}
@@ -138,10 +136,33 @@ def sparkle(word: str, phones: Phones) -> Iterable[Site]:
 def ically(word: str, phones: Phones) -> Iterable[Site]:
     """basically, magically: -ically has two syllables or, spoken with care, three."""
     if word.endswith("ically"):
-        if phones[-3:] == ("K", "L", "IY0"):
+        if phones[-3:-1] == ("K", "L") and _bare(phones[-1]) == "IY":
             yield len(phones) - 2, len(phones) - 2, ("AH0",)
         elif phones[-4:] == ("K", "AH0", "L", "IY0"):
             yield len(phones) - 3, len(phones) - 2, ()
+
+
+def fully(word: str, phones: Phones) -> Iterable[Site]:
+    """beautifully, powerfully: the dictionary leaves out the u of some."""
+    if word.endswith("fully") and phones[-3:-1] == ("F", "L") and _bare(phones[-1]) == "IY":
+        yield len(phones) - 2, len(phones) - 2, ("AH0",)
+
+
+def tional(word: str, phones: Phones) -> Iterable[Site]:
+    """emotionally: the dictionary leaves out the o of some in -tional."""
+    if "ion" in word:
+        for i in range(2, len(phones) - 2):
+            if phones[i - 1] in {"SH", "ZH"} and phones[i : i + 2] == ("N", "AH0"):
+                yield i, i, ("AH0",)
+
+
+def full_u(word: str, phones: Phones) -> Iterable[Site]:
+    """visually, superfluous: the dictionary has a glide where careful speech has a vowel."""
+    if "ual" in word or "uous" in word:
+        for i in range(1, len(phones) - 1):
+            if phones[i] == "W" and phones[i + 1][:2] == "AH" and not _vowel(phones[i - 1]):
+                if "uous" in word or phones[i - 1] in {"CH", "SH", "JH", "ZH"}:
+                    yield i, i + 1, ("UW0",)
 
 
 def weak_w(word: str, phones: Phones) -> Iterable[Site]:
@@ -181,7 +202,8 @@ def hiatus(word: str, phones: Phones) -> Iterable[Site]:
 
 
 STRICT: tuple[Rule, ...] = (
-    glide_r, glide_l, double_r, weak_r, weak_ln, sparkle, ically, weak_w, flower_ia,
+    glide_r, glide_l, double_r, weak_r, weak_ln, sparkle, ically, fully, tional, weak_w, full_u,
+    flower_ia,
 )  # fmt: skip
 LENIENT: tuple[Rule, ...] = (long_l, hiatus)
 
@@ -193,14 +215,22 @@ def _apply(phones: Phones, sites: list[Site]) -> list[Phones]:
         if not chosen or site[0] >= chosen[-1][1] + (chosen[-1][0] == chosen[-1][1] == site[0]):
             chosen.append(site)
     chosen = chosen[:_MAX_SITES]
-    result = []
+    result: list[Phones] = []
     for take in product((False, True), repeat=len(chosen)):
         said = list(phones)
         for (start, end, new), used in reversed(list(zip(chosen, take, strict=True))):
             if used:
                 said[start:end] = new
         result.append(tuple(said))
-    return result[1:]
+    return [said for said in result[1:] if not _stuck(said)]
+
+
+def _stuck(phones: Phones) -> bool:
+    """Whether too many vowels fell out: genr-ly, nashn-ly."""
+    return any(
+        phones[i] in {"N", "R"} and phones[i + 1] == "L" and not _vowel(phones[i - 1])
+        for i in range(1, len(phones) - 1)
+    )
 
 
 def variants(word: str, phones: Phones, *, lenient: bool = False) -> list[Phones]:

@@ -31,6 +31,9 @@ _ED = re.compile("[\u00e8\u00e9\u00eb]d$")
 _FINAL_E = re.compile("[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
 _HIATUS = re.compile("[ao][\u00eb\u00ef\u00f6]|e[\u00ef\u00eb]")
 _EY = re.compile("(EY|IY)[012]( Z)?$")
+# Figures inside a word that stand for the letters they look like.
+_LEET = re.compile(r"(?=.*[a-z].*[a-z])[a-z]+[0134][a-z0134]*[a-z]")
+_UNLEET = str.maketrans("0134", "oiea")
 # Initials that may be read as a word: no consonants together that no English word has there.
 _SAYABLE = re.compile(
     r"(?:[bcdfghjklmnpqrstvwxz]|[bcfgps]l|[bcdfgpt]r|[cpst]h|s[ckmnptw]|[dt]w|qu|wh|wr|kn|str|spr)?"
@@ -248,6 +251,8 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
     if len(word) > MAX_WORD:
         return []
     key = key_of(word)
+    if _LEET.fullmatch(key) and dictionary(key.translate(_UNLEET)):  # fr0m
+        return [replace(r, source="rule") for r in dictionary(key.translate(_UNLEET), lenient)]
     text = plain(word)
     ways = spoken(text) if _unusual(text, key) else []
     if ways:
@@ -337,7 +342,7 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
         return [Reading(r.count + 1, None, "rule") for r in silent] or found
     if _HIATUS.search(low):  # coöperate, noösphere: the second o is heard
         if found[0].source == "estimate":
-            return [replace(found[0], count=found[0].count + 1)]
+            return _estimated(low)
         most = max(r.count for r in found)
         return [r for r in found if r.count == most]
     return found
