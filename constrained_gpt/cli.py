@@ -8,17 +8,20 @@ check` starts without torch. The console script and `python -m constrained_gpt.c
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .lexicon import Form
+    from .lexicon import Form, UserWords
 
 BAR_FROM = 5  # as many poems are worth a progress bar
 
@@ -48,6 +51,40 @@ def _form(name: str) -> Form:
 def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """The options that were given; the others keep the library's defaults."""
     return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def _print_json(record: object, *, flush: bool = False) -> None:
+    """One line of JSON; what standard output cannot encode is escaped as JSON has it."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    print(json.dumps(record, ensure_ascii=not encoding.startswith("utf")), flush=flush)
+
+
+def _files(given: Sequence[str]) -> Sequence[str]:
+    """The files to read: standard input if none is given, and that but once."""
+    if list(given).count("-") > 1:
+        raise ValueError("- is given twice; standard input can be read once, so give it once")
+    return given or ("-",)
+
+
+class _Failures:
+    """Files that could not be read, each reported as it comes; the others go on."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def __enter__(self) -> _Failures:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, BrokenPipeError) or not isinstance(error, (ValueError, OSError)):
+            return False
+        if os.environ.get("HAIKU_TRACEBACK"):
+            return False
+        self.any = True
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        print(f"haiku: error: {_one_line(error)}", file=sys.stderr)
+        return True
 
 
 # write
@@ -80,7 +117,7 @@ def _write(args: argparse.Namespace) -> int:
         poems = generate(args.prompt, args.n, progress=bar.update, **options, **whole)
     for index, poem in enumerate(poems):
         if args.json:
-            print(json.dumps(poem.to_dict(), ensure_ascii=False))
+            _print_json(poem.to_dict())
         else:
             print(f"\n{poem.text}" if index else poem.text)
     return 0
@@ -92,8 +129,7 @@ def _write_stream(args: argparse.Namespace, options: dict[str, Any]) -> int:
     previous = 0
     for poem, line, text in stream(args.prompt, args.n, **options):
         if args.json:
-            record = {"poem": poem, "line": line, "text": text}
-            print(json.dumps(record, ensure_ascii=False), flush=True)
+            _print_json({"poem": poem, "line": line, "text": text}, flush=True)
             continue
         if poem != previous:
             print()
@@ -102,24 +138,42 @@ def _write_stream(args: argparse.Namespace, options: dict[str, Any]) -> int:
     return 0
 
 
-class _Bar:
-    """A progress bar on standard error, for many poems and on a terminal only."""
+def _terminal(stream: Any) -> bool:
+    return stream is not None and bool(stream.isatty())
 
-    def __init__(self, total: int) -> None:
+
+class _Bar:
+    """A progress bar on standard error, on a terminal only, and for no less than `least`."""
+
+    def __init__(self, total: int | None, unit: str = "poem", least: int = BAR_FROM) -> None:
         self.total = total
+        self.unit = unit
+        self.wanted = (total is None or total >= least) and _terminal(sys.stderr)
         self.bar: Any = None
 
     def __enter__(self) -> _Bar:
-        if self.total >= BAR_FROM and sys.stderr.isatty():
+        if self.wanted:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=self.total, unit="poem", leave=False)
+            scaled = self.unit == "B"
+            self.bar = tqdm(total=self.total, unit=self.unit, unit_scale=scaled, leave=False)
         return self
 
     def update(self, done: int, total: int | None = None) -> None:
-        """`done` poems are finished so far."""
+        """`done` of the whole are finished so far."""
         if self.bar is not None:
             self.bar.update(done - self.bar.n)
+
+    def advance(self, more: int) -> None:
+        """So many more are finished."""
+        if self.bar is not None:
+            self.bar.update(more)
+
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """While something is printed, the bar stands back."""
+        if self.bar is None:
+            return contextlib.nullcontext()
+        return self.bar.external_write_mode()  # type: ignore[no-any-return]
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
@@ -131,28 +185,146 @@ class _Bar:
 
 def _check(args: argparse.Namespace) -> int:
     from . import poems
-    from .lexicon import HAIKU, validate
+    from .lexicon import HAIKU, Saijiki, UserWords, report_schema, validate
 
-    form = HAIKU if args.form is None else _form(args.form)
-    options = _given(args, ("policy",))
-    files = args.files or ["-"]
-    texts = [(file, poems.load(file) or [poems.Poem("", 1)]) for file in files]
-    many = sum(len(found) for _, found in texts) > 1
+    if args.schema:
+        print(report_schema(), end="")
+        return 0
+    rules = _given(args, ("kigo", "kireji", "rhyme", "dangling"))
+    form = dataclasses.replace(HAIKU if args.form is None else _form(args.form), **rules)
+    files = _files(args.files)
+    encoding = poems.known_encoding(args.encoding)
+    words = UserWords()
+    ask = args.unknown == "ask"
+    if args.words is not None and (os.path.lexists(args.words) or not ask):
+        words = UserWords.load(args.words)
+    options = _given(args, ("policy", "unknown"))
+    options.update(lenient=args.lenient, words=words)
+    if ask:
+        options["unknown"] = _Asker(words, args.words, "-" in files)
+    if args.saijiki:
+        options["saijiki"] = Saijiki.from_files(*args.saijiki, base=Saijiki.default())
+    validate("", form, **options)  # refuses what is wrong before anything is read
+    failures = _Failures()
     valid = True
-    for file, found in texts:
+    for file in files:
+        found: list[poems.Poem] = []
+        with failures:
+            found = poems.load(file, encoding) or [poems.Poem("", 1)]
+        many = len(files) > 1 or len(found) > 1
         for number, poem in enumerate(found, 1):
             report = validate(poem.text, form, **options)
             valid = valid and report.valid
+            if args.quiet and report.valid:
+                continue
             if args.json:
                 record = {"file": file, "poem": number, "line": poem.line, **report.to_dict()}
-                print(json.dumps(record, ensure_ascii=False))
-            elif not (args.quiet and report.valid):
-                if many:
-                    print(f"{'<stdin>' if file == '-' else file}:{poem.line}:")
+                _print_json(record)
+                continue
+            if many:
+                print(f"{_place(file, poem.line)}\n{report}\n")
+            else:
                 print(report)
-                if many:
-                    print()
-    return 0 if valid else 1
+    return 2 if failures.any else 0 if valid else 1
+
+
+def _place(file: str, line: int) -> str:
+    return f"{'<stdin>' if file == '-' else file}:{line}:"
+
+
+class _Asker:
+    """Asks on the terminal how many syllables an unknown word has, once, and keeps the answer."""
+
+    def __init__(self, words: UserWords, path: str | None, reads_stdin: bool) -> None:
+        if reads_stdin or not _terminal(sys.stdin):
+            raise ValueError(
+                "--unknown ask needs a terminal and poems in files; use estimate, reject or --words"
+            )
+        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
+        self.words = words
+        self.path = path
+        if path is not None:
+            self._keep("")  # a file that cannot be written is found out before the first question
+
+    def __call__(self, word: str) -> tuple[int, ...]:
+        from .lexicon import readings
+        from .lexicon.normalize import key_of
+
+        key = key_of(word)
+        while not self.words.counts(key):
+            guess = readings(word)[0].count
+            print(f"How many syllables has {word!r}? [{guess}] ", end="", file=sys.stderr)
+            sys.stderr.flush()
+            line = sys.stdin.readline()
+            if not line:  # Ctrl-D
+                print(file=sys.stderr)
+                raise KeyboardInterrupt
+            said = line.strip() or str(guess)
+            try:
+                self.words.add(key, said)
+            except ValueError as error:
+                print(error, file=sys.stderr)
+                continue
+            self._keep(f"{key}\t{said}\n")
+        return self.words.counts(key)
+
+    def _keep(self, row: str) -> None:
+        """Add a row to the file, on a line of its own whether or not the last one was ended."""
+        if self.path is None:
+            return
+        with Path(self.path).open("a+b") as file:
+            if row and file.tell():
+                file.seek(-1, os.SEEK_END)
+                row = row if file.read(1) in (b"\n", b"\r") else f"\n{row}"
+            file.write(row.encode())
+
+
+# find
+
+
+def _find(args: argparse.Namespace) -> int:
+    from .lexicon import HAIKU, find_haiku
+    from .poems import known_encoding
+    from .prose import Prose
+
+    form = HAIKU if args.form is None else _form(args.form)
+    options = _given(args, ("policy",))
+    options["whole"] = not args.anywhere
+    files = _files(args.files)
+    encoding = known_encoding(args.encoding)
+    find_haiku("", form, **options)  # refuses what is wrong before anything is read
+    failures = _Failures()
+    some = False
+    with _Bar(_size(files), unit="B", least=1 << 22) as bar:
+        for file in files:
+            prose = Prose(file, encoding=encoding, progress=bar.advance)
+            with failures:
+                for haiku in find_haiku(prose, form, **options):
+                    line = prose.line_at(haiku.start)
+                    some = True
+                    with bar.aside():
+                        if args.json:
+                            record = {
+                                "file": file, "line": line, "start": haiku.start, "end": haiku.end,
+                                "lines": haiku.lines,
+                            }  # fmt: skip
+                            _print_json(record)
+                        else:
+                            print(f"{_place(file, line)}\n{haiku.text}\n")
+    return 2 if failures.any else 0 if some else 1
+
+
+def _size(files: Sequence[str]) -> int | None:
+    """Bytes to read in all, for the progress bar; None if nobody knows."""
+    total = 0
+    for file in files:
+        try:
+            total += 0 if file == "-" else Path(file).stat().st_size
+        except OSError:
+            continue  # said when it is read
+    if "-" not in files:
+        return total
+    return 0 if _terminal(sys.stdin) else None  # no bar under what someone types
 
 
 # models
@@ -266,8 +438,40 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     check.add_argument("--form", help="haiku (the default), tanka, ... or counts such as 3-5-3")
     check.add_argument("--policy", help="any: some reading fits; all: every reading does")
+    check.add_argument("--kigo", metavar="SEASON", help="a season word: off, any, or a season")
+    check.add_argument("--kireji", help="a cut: off, required or forbidden")
+    check.add_argument("--rhyme", help="rhymes to refuse: off, perfect (the default) or identical")
+    check.add_argument("--dangling", help="lines that end on a, the, of, ...: off or forbidden")
+    check.add_argument(
+        "--lenient", action="store_true", help="readings that some refuse count too: file as two"
+    )
+    check.add_argument(
+        "--unknown", choices=("estimate", "reject", "ask"),
+        help="words in no dictionary: estimate (default), reject or ask",
+    )  # fmt: skip
+    check.add_argument(
+        "--words", metavar="FILE",
+        help="your own readings, a line each: `fire 1`; what `--unknown ask` learns is added",
+    )  # fmt: skip
+    check.add_argument(
+        "--saijiki", action="append", metavar="FILE", help="season words of your own, see KIGO.md"
+    )
+    check.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
     check.add_argument("--json", action="store_true", help="one JSON object a poem")
+    check.add_argument("--schema", action="store_true", help="print the JSON Schema of --json")
     check.add_argument("--quiet", "-q", action="store_true", help="print only the poems that fail")
+
+    find = command(
+        "find", _find, "Find haiku nobody meant to write; exit status 1 if there are none."
+    )
+    find.add_argument("files", nargs="*", metavar="FILE", help="prose; - or none is standard input")
+    find.add_argument("--form", help="haiku (the default), tanka, ... or counts such as 3-5-3")
+    find.add_argument("--policy", help="any: some reading fits; all: every reading does")
+    find.add_argument(
+        "--anywhere", action="store_true", help="also runs that begin or end inside a sentence"
+    )
+    find.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
+    find.add_argument("--json", action="store_true", help="one JSON object a haiku")
 
     download = command("download", _download, "Fetch the weights of a model.")
     download.add_argument("name", metavar="NAME", help="a name of `haiku models`")

@@ -6,11 +6,13 @@ line (`haiku check`) and by fine-tuning (`haiku prepare`).
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 LONGEST = 100_000_000  # bytes; a file past this is not a file of poems
 
@@ -23,29 +25,82 @@ class Poem:
     line: int
 
 
-def read(source: str | Path) -> str:
-    """The text of a file, or of standard input if `source` is "-". UTF-8."""
+def known_encoding(encoding: str) -> str:
+    """The encoding to decode with; ValueError if there is none of that name."""
+    try:
+        info = codecs.lookup(encoding)
+    except (LookupError, ValueError):
+        info = None
+    if info is None or not info._is_text_encoding or info.name == "undefined":
+        raise ValueError(f"encoding {encoding!r} is unknown; use e.g. utf-8, latin-1 or utf-16")
+    return "utf-8-sig" if info.name == "utf-8" else info.name  # a byte order mark is no text
+
+
+def decoding_error(
+    source: str | Path, encoding: str, error: UnicodeDecodeError | None = None, read: int = 0
+) -> ValueError:
+    """What to say of bytes that are not text of an encoding; without `error`, of a NUL in them.
+
+    read  bytes read in all, those that `error` speaks of being the last of them
+    """
+    name = _name(source)
+    kind = "UTF-8" if encoding == "utf-8-sig" else encoding
+    if error is None:
+        return ValueError(
+            f"{name} is not {kind} text (it holds NUL bytes); give a text file, or name its "
+            "encoding to check or find, e.g. --encoding utf-16"
+        )
+    before = read - len(error.object)
+    head = bytes(error.object[:2]) if not before else b""
+    if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return ValueError(
+            f"{name} is not {kind} but UTF-16 text; convert it first, e.g. with iconv -t utf-8, or "
+            "say --encoding utf-16 to check or find"
+        )
+    at = f"byte {before + error.start} is 0x{error.object[error.start]:02x}"
+    return ValueError(
+        f"{name} is not {kind} text ({at}); convert it first, e.g. with iconv -t utf-8, or name "
+        "its encoding to check or find, e.g. --encoding latin-1"
+    )
+
+
+def _name(source: str | Path) -> str:
+    return "standard input" if str(source) == "-" else str(source)
+
+
+def standard_input() -> BinaryIO:
+    """The bytes of standard input; ValueError if it is closed."""
+    if sys.stdin is None:
+        raise ValueError("standard input is closed; name a file")
+    return sys.stdin.buffer
+
+
+def read(source: str | Path, encoding: str = "utf-8") -> str:
+    """The text of a file, or of standard input if `source` is "-"."""
+    encoding = known_encoding(encoding)
     if str(source) == "-":
-        data = sys.stdin.buffer.read(LONGEST + 1)
+        data = standard_input().read(LONGEST + 1)
     else:
         with Path(source).open("rb") as file:
             data = file.read(LONGEST + 1)
     if len(data) > LONGEST:
-        raise ValueError(f"{source} is over {LONGEST // 10**6} MB; split it into several files")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
         raise ValueError(
-            f"{source} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}); "
-            "convert it first, e.g. with iconv -t utf-8"
-        ) from None
+            f"{_name(source)} is over {LONGEST // 10**6} MB; split it into several files"
+        )
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise decoding_error(source, encoding, error, len(data)) from None
+    if "\0" in text:
+        raise decoding_error(source, encoding)
+    return text
 
 
 def split(text: str) -> Iterator[Poem]:
     """The poems of a text, which blank lines separate."""
     block: list[str] = []
-    first = 1
-    for number, line in enumerate(text.splitlines(), 1):
+    first = number = 1
+    for line in text.splitlines(keepends=True):
         if line.strip():
             if not block:
                 first = number
@@ -53,6 +108,7 @@ def split(text: str) -> Iterator[Poem]:
         elif block:
             yield Poem("\n".join(block), first)
             block = []
+        number += line[-1] in "\n\r"  # a form feed ends a line of verse and none of the file
     if block:
         yield Poem("\n".join(block), first)
 
@@ -64,7 +120,7 @@ def split_jsonl(text: str, field: str = "text") -> Iterator[Poem]:
             continue
         try:
             poem = json.loads(line)[field]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"line {number} is not a JSON object with a {field!r} field ({error}); "
                 'write one poem a line as {"' + field + '": ...}'
@@ -74,7 +130,12 @@ def split_jsonl(text: str, field: str = "text") -> Iterator[Poem]:
         yield Poem(poem, number)
 
 
-def load(source: str | Path) -> list[Poem]:
+def load(source: str | Path, encoding: str = "utf-8") -> list[Poem]:
     """All poems of a file: JSON lines if named .jsonl, else text with blank lines between."""
-    text = read(source)
-    return list(split_jsonl(text) if str(source).endswith(".jsonl") else split(text))
+    text = read(source, encoding)
+    if not str(source).endswith(".jsonl"):
+        return list(split(text))
+    try:
+        return list(split_jsonl(text))
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None

@@ -17,7 +17,7 @@ from .syllables import syllables
 
 POLICIES = ("any", "all")
 MAX_CHUNK = 64
-MEMO_LIMIT = 200_000
+MEMO_LIMIT = 100_000
 
 # A piece: a word with the marks after it, the bits of its counts (0: it cannot be counted),
 # whether a sentence may end after it.
@@ -54,7 +54,7 @@ def _pieces(chunk: str) -> tuple[Piece, ...]:
         for count in syllables(word.text):
             bits |= 1 << count
         after = chunk[word.end : stop]
-        result.append((chunk[start:stop], bits, any(mark in after for mark in ".!?…")))
+        result.append((chunk[start:stop], bits, _closes(after)))
     pieces = tuple(result)
     if len(chunk) <= MAX_CHUNK:
         if len(_memo) > MEMO_LIMIT:
@@ -64,20 +64,43 @@ def _pieces(chunk: str) -> tuple[Piece, ...]:
 
 
 def _stream(source: Iterable[str]) -> Iterator[tuple[Piece | None, int, bool]]:
-    """(piece, offset, whether a space stands before it); None where a paragraph ends."""
+    """(piece, offset, whether a space stands before it); None where a paragraph ends.
+
+    Marks that stand alone, as in "pond — a frog", go with the word before them in their line,
+    unless it has ended its sentence and they do not: "pond. — A frog".
+    """
     offset = 0
     for line in source:
         if not line.strip():
             yield None, offset, True
         at = 0
+        held: tuple[Piece, int, bool] | None = None
         for chunk in line.split():
             at = line.index(chunk, at)
-            inner = 0
-            for piece in _memo.get(chunk) or _pieces(chunk):
-                yield piece, offset + at + inner, inner == 0
-                inner += len(piece[0])
+            start = offset + at
             at += len(chunk)
+            pieces = _memo.get(chunk)
+            if pieces is None:
+                pieces = _pieces(chunk)
+            if not pieces:
+                if held is not None and (not held[0][2] or _closes(chunk)):
+                    (_, bits, _), begin, spaced = held
+                    held = (line[begin - offset : at], bits, _closes(chunk)), begin, spaced
+                continue
+            spaced = True
+            for piece in pieces:
+                if held is not None:
+                    yield held
+                held = piece, start, spaced
+                start += len(piece[0])
+                spaced = False
+        if held is not None:
+            yield held
         offset += len(line)
+
+
+def _closes(marks: str) -> bool:
+    return any(mark in marks for mark in ".!?…")
 
 
 def find_haiku(
@@ -170,9 +193,8 @@ def _found(
     begin = start
     for end in ends:
         own = pieces[begin - first : end - first]
-        lines.append(
-            "".join((" " if spaced else "") + written for written, _, spaced in own).strip()
-        )
+        line = "".join((" " if spaced else "") + written for written, _, spaced in own)
+        lines.append(" ".join(line.split()))
         begin = end
     written, offset, _ = pieces[-1]
     return Found(tuple(lines), pieces[start - first][1], offset + len(written))

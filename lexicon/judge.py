@@ -155,7 +155,8 @@ class Judge:
             return ["there are no words; write a poem of " + _plural(wanted, "line")]
         if len(lines) != wanted and not (form.free and len(lines) < wanted):
             reasons.append(
-                f"there are {_plural(len(lines), 'line')} instead of {wanted}; mend that"
+                f"there {'is' if len(lines) == 1 else 'are'} {_plural(len(lines), 'line')} "
+                f"instead of {wanted}; mend that"
             )
         for number, line in enumerate(lines, 1):
             if line.target is None:
@@ -206,8 +207,8 @@ def _answer(answer: object, word: str) -> tuple[int, ...]:
     """What an `unknown` function said of a word, checked."""
     if answer is None:
         return ()
-    given = (answer,) if isinstance(answer, int) else tuple(answer)  # type: ignore[arg-type]
-    if not all(isinstance(n, int) and 0 <= n <= MAX_SYLLABLES for n in given):
+    given = tuple(answer) if isinstance(answer, Iterable) else (answer,)
+    if not all(type(n) is int and 0 <= n <= MAX_SYLLABLES for n in given):
         raise ValueError(
             f"unknown({word!r}) gave {answer!r}; "
             f"return a count up to {MAX_SYLLABLES}, several, or None"
@@ -223,9 +224,12 @@ def _rows(text: str, found: list[Word]) -> list[tuple[int, int, list[Word]]]:
     rows = [(s, e, by_line.get(i, [])) for i, (s, e) in enumerate(line_spans(text))]
     while rows and not rows[-1][2] and not text[rows[-1][0] : rows[-1][1]].strip():
         rows.pop()
-    while rows and not rows[0][2] and not text[rows[0][0] : rows[0][1]].strip():
-        rows.pop(0)
-    return rows
+    first = 0
+    while first < len(rows) and not rows[first][2]:
+        if text[rows[first][0] : rows[first][1]].strip():
+            break
+        first += 1
+    return rows[first:]
 
 
 def _off(line: LineReport, policy: str, unit: str) -> str:
@@ -233,8 +237,9 @@ def _off(line: LineReport, policy: str, unit: str) -> str:
     target = line.target or 0
     low, high = min(line.counts), max(line.counts)
     has = "/".join(map(str, sorted(line.counts)))
+    unit = unit[:-1] if has == "1" else unit
     if low > target:
-        spare = _spare(line, low - target) if unit == "syllables" else ""
+        spare = _spare(line, low - target) if unit.startswith("syllable") else ""
         mend = f"; without {spare!r} it has {target}" if spare else ""
         return f"has {has} {unit}, {low - target} too many for {target}{mend}"
     if high < target:

@@ -58,7 +58,8 @@ TOKEN = re.compile(
       (?:\+\+|\#(?!\w))?                              # C++  C#
       {_A}?                                           # goin'  birds'
     )
-    | [&+=@%\u00b0\u00bd\u00bc\u00be]
+    | (?<![&+=@%])[&+=@%](?![&+=@%])                    # one: a ruler ===== says nothing
+  | [\u00b0\u00bd\u00bc\u00be]
     """,
     re.VERBOSE,
 )

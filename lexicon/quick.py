@@ -14,7 +14,7 @@ from .rhyme import Sound, compare, sounds
 from .syllables import readings, syllables
 
 MAX_CHUNK = 64
-MEMO_LIMIT = 200_000
+MEMO_LIMIT = 100_000
 
 # A chunk: its count if it has but one, else -1; all its counts; the usual one; its last word.
 Chunk = tuple[int, tuple[int, ...], int, "str | None"]
@@ -74,8 +74,10 @@ def verdict(text: str, form: Form, policy: str) -> bool:
     lines = text.split("\n") if _PLAIN.match(text) else _LINE_END.split(text)
     while lines and not lines[-1].strip():
         lines.pop()
-    while lines and not lines[0].strip():
-        del lines[0]
+    first = 0
+    while first < len(lines) and not lines[first].strip():
+        first += 1
+    lines = lines[first:]
     targets = form.lines
     if len(lines) != len(targets):
         return False

@@ -160,9 +160,9 @@ def full_u(word: str, phones: Phones) -> Iterable[Site]:
     """visually, superfluous: the dictionary has a glide where careful speech has a vowel."""
     if "ual" in word or "uous" in word:
         for i in range(1, len(phones) - 1):
-            if phones[i] == "W" and phones[i + 1][:2] == "AH" and not _vowel(phones[i - 1]):
-                if "uous" in word or phones[i - 1] in {"CH", "SH", "JH", "ZH"}:
-                    yield i, i + 1, ("UW0",)
+            glide = phones[i] == "W" and phones[i + 1][:2] == "AH" and not _vowel(phones[i - 1])
+            if glide and ("uous" in word or phones[i - 1] in {"CH", "SH", "JH", "ZH"}):
+                yield i, i + 1, ("UW0",)
 
 
 def weak_w(word: str, phones: Phones) -> Iterable[Site]:

@@ -130,7 +130,8 @@ def spoken(written: str) -> list[Said]:
         return _figure(text)
     if text.endswith(("++", "#")):
         tail: Said = ("plus", "plus") if text.endswith("++") else ("sharp",)
-        return _product([letters(text) or ("see",)], [tail])
+        name = text.rstrip("+#")  # C++, notepad++
+        return _product([letters(name)] if len(name) < 3 else [(name.lower(),)], [tail])
     if "." in bare:
         parts = bare.split(".")
         if all(len(p) <= 2 for p in parts):

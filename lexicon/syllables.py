@@ -23,7 +23,7 @@ DATA = Path(__file__).with_name("data")
 # What the dictionary has wrong or leaves out; words of verse that it lacks.
 LISTS = (DATA / "readings.tsv", DATA / "verse.tsv")
 SOURCES = ("dictionary", "reviewed", "rule", "estimate", "user", "uncountable")
-_MEMO_LIMIT = 200_000
+_MEMO_LIMIT = 50_000  # words kept, about 1 KB each: more than any text uses often
 MAX_WORD = 1000  # letters; what is longer is no word
 LIKELY = 0.1  # an estimated count less likely than this is left out
 _SPLIT = re.compile(r"[-/\u2010\u2011]+")

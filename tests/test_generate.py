@@ -32,7 +32,7 @@ PROMPTS = {
 JUNK = {
     "am": {2}, "cod": {3}, "us": {2},  # the letters A.M., C.O.D., U.S.
     "didn't": {1}, "fine": {2}, "located": {2}, "mete": {2}, "scientists": {2}, "spring": {2},
-    "springs": {2}, "trying": {1}, "turret": {1},
+    "springs": {2}, "trying": {1}, "turret": {1}, "anemone": {3}, "solely": {3},
 }  # fmt: skip
 
 
@@ -52,9 +52,10 @@ def raw_counts(word: str) -> set[int]:
     return {pronouncing.syllable_count(p) for p in phones} - JUNK.get(word, set())
 
 
-def independent_totals(line: str) -> set[int]:
-    words = [w for w in line.split() if any(ch.isalpha() for ch in w)]
-    return {sum(counts) for counts in product(*(raw_counts(w) or {0} for w in words))}
+def independent_totals(line: str) -> set[int] | None:
+    """None if CMUdict lacks a word of the line (rainswept, ukiyo)."""
+    counts = [raw_counts(w) for w in line.split() if any(ch.isalpha() for ch in w)]
+    return {sum(each) for each in product(*counts)} if all(counts) else None
 
 
 def test_five_hundred_haiku(engine: Engine) -> None:
@@ -67,9 +68,13 @@ def test_five_hundred_haiku(engine: Engine) -> None:
         )  # fmt: skip
     assert len(poems) == 500
     seasons = [season for season in PROMPTS.values() for _ in range(20)]
+    recounted = 0
     for poem, season in zip(poems, seasons, strict=True):
         assert validate(poem.text, poem.report.form, policy="all").valid
-        assert [independent_totals(line) for line in poem.lines] == [{5}, {7}, {5}], poem.text
+        for line, wanted in zip(poem.lines, (5, 7, 5), strict=True):
+            totals = independent_totals(line)
+            assert totals in (None, {wanted}), poem.text
+            recounted += totals is not None
         assert [sum(line) for line in poem.syllables] == [5, 7, 5]
         kigo = find_kigo(poem.text)
         assert kigo and (season is None or any(season in k.seasons for k in kigo)), poem.text
@@ -78,6 +83,7 @@ def test_five_hundred_haiku(engine: Engine) -> None:
             for w in (line.split()[-1].lower().strip(".,;:!?—") for line in poem.lines)
         ]
         assert not (parts[0] & parts[1] or parts[1] & parts[2] or parts[0] & parts[2]), poem.text
+    assert recounted >= 0.9 * 1500
     assert len({poem.text for poem in poems}) >= 495
 
 

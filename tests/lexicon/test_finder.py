@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constrained_gpt.lexicon import TANKA, Form, find_haiku, validate
+from constrained_gpt.lexicon.normalize import words
 
 POND = "An old silent pond, a frog jumps into the pond, splash, silence again."
 RAIN = "I walk to the shop. The rain begins to fall down—I open my coat."
@@ -57,6 +58,46 @@ def test_a_stream_is_read_as_it_comes() -> None:
     next(finder)
     assert len(read) == 1
     assert sum(1 for _ in finder) == 999
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        (POND.replace("pond, a", "pond — a"), "An old silent pond —", "splash, silence again."),
+        (POND.replace("pond, a", "pond  -  a"), "An old silent pond -", "splash, silence again."),
+        (
+            POND.replace("again.", "again . . . So"),
+            "An old silent pond,",
+            "splash, silence again . . .",
+        ),
+        (POND.replace("again.", "again …"), "An old silent pond,", "splash, silence again …"),
+        (f"Yes. — {POND} — No.", "An old silent pond,", "splash, silence again."),
+        (f"- {POND}", "An old silent pond,", "splash, silence again."),
+    ],
+)
+def test_marks_that_stand_alone(text: str, first: str, last: str) -> None:
+    (found,) = find_haiku(text)
+    assert (found.lines[0], found.lines[2]) == (first, last)
+    assert " ".join(text[found.start : found.end].split()) == " ".join(found.lines)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["pond", "Frog.", "—", "...", "'", "fire", "日", "at—last", "\n", "  "])
+    )
+)
+def test_the_span_is_the_text_of_the_lines(pieces: list[str]) -> None:
+    text = " ".join(pieces)
+    for found in find_haiku(text, Form.of(1, 2), whole=False):
+        span = text[found.start : found.end]
+        assert [w.key for w in words(span)] == [w.key for w in words(found.text)]
+        assert validate(found.text, Form(lines=(1, 2), rhyme="off")).valid
+
+
+def test_a_word_of_a_million_letters() -> None:
+    text = f"{'a' * 1_000_000} {'-' * 100_000}\n\n{POND}"
+    assert [text[f.start : f.end] for f in find_haiku(text)] == [POND]
 
 
 def test_titles_end_no_sentence() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from constrained_gpt.lexicon import DANGLING, find_cuts, rhymes, sounds
 from constrained_gpt.lexicon.normalize import key_of, words
-from constrained_gpt.lexicon.rhyme import sound_of
+from constrained_gpt.lexicon.rhyme import compare, sound_of
 
 
 def keys(text: str) -> list[str]:
@@ -109,6 +109,31 @@ def test_cuts(text: str, marks: list[str]) -> None:
         ("snow-white", "night", "perfect"),
         ("moonlight", "night", None),
         ("日", "日", None),
+        # consonance: the vowel alone differs
+        ("moon", "stone", "near"),
+        ("soul", "all", "near"),
+        ("summer", "hammer", "near"),
+        ("wind", "hand", "near"),  # "wind" as in winter
+        ("sea", "sky", None),  # no consonant agrees
+        ("cat", "dog", None),
+        # family: the vowel agrees, each consonant has a kinsman
+        ("mud", "truck", "near"),
+        ("home", "stone", "near"),
+        ("leaf", "peace", "near"),
+        ("home", "rope", None),  # a nasal and a plosive
+        ("pool", "moon", None),  # liquids have no family
+        ("pond", "song", None),  # a consonant too many
+        # light: one of the two last syllables is stressed
+        ("sea", "memory", "near"),
+        ("the", "memory", "near"),  # "thee"
+        ("may", "holiday", "perfect"),  # its last syllable is stressed too
+        ("happy", "memory", None),  # neither is
+        # several readings: the closest counts
+        ("read", "bad", "near"),
+        ("read", "bed", "perfect"),
+        ("tear", "bear", "perfect"),
+        ("fire", "hour", "near"),
+        ("zorbnick", "brick", None),  # nobody knows how it sounds
     ],
 )
 def test_rhymes(a: str, b: str, kind: str | None) -> None:
@@ -123,6 +148,28 @@ def test_sounds_run_from_the_last_stressed_vowel() -> None:
     assert sound_of(("AH0", "B", "AH0")) == ("AH", "B")
     assert sound_of(("HH", "M")) is None
     assert len(sounds("fire")) == 2
+
+
+def test_near_is_symmetric_and_yields_to_closer_rhymes() -> None:
+    known = [
+        "moon",
+        "stone",
+        "soul",
+        "sea",
+        "memory",
+        "read",
+        "fire",
+        "hour",
+        "night",
+        "light",
+        "wind",
+    ]
+    for a in known:
+        assert rhymes(a, a) == "identical"
+        for b in known:
+            assert rhymes(a, b) == rhymes(b, a)
+            if compare(sounds(a), sounds(b)):
+                assert rhymes(a, b) == compare(sounds(a), sounds(b)) != "near"
 
 
 def test_function_words_are_plain_keys() -> None:

@@ -112,6 +112,38 @@ def test_rhyme_rules() -> None:
     assert not validate(GOOD, Form(rhyme="identical")).valid
 
 
+@pytest.mark.parametrize("rule", ["off", "perfect", "identical"])
+@pytest.mark.parametrize(
+    ("a", "b", "kind"),
+    [
+        ("moon", "stone", "near"),
+        ("soul", "wall", "near"),
+        ("mud", "truck", "near"),
+        ("home", "stone", "near"),
+        ("frog", "pond", None),
+        ("night", "light", "perfect"),
+        ("sea", "see", "identical"),
+    ],
+)
+def test_a_near_rhyme_is_told_and_never_refused(
+    a: str, b: str, kind: str | None, rule: str
+) -> None:
+    text = f"I walk to the {a}\na frog jumps into water\nI look at the {b}"
+    form = Form(rhyme=rule)
+    report = validate(text, form)
+    kinds = [
+        (r.first, r.second, r.kind)
+        for r in report.rhymes
+        if r.kind != "near" or (r.second == 2 and r.first == 0)
+    ]
+    assert kinds == ([(0, 2, kind)] if kind else [])
+    refused = {"off": set(), "perfect": {"perfect"}, "identical": {"perfect", "identical"}}[rule]
+    assert report.valid is (kind not in refused)
+    assert report.valid is not any("rhyme" in reason for reason in report.reasons)
+    assert (f"lines 1 and 3, {kind}" in str(report)) is (kind is not None)
+    agree(text, form, "any")
+
+
 def test_dangling_and_words() -> None:
     hung = "an old silent pond\na frog jumps into it and\nsplash silence again"
     assert validate(hung).valid
