@@ -1,4 +1,4 @@
-# One command a purpose: haiku, test, lint, bench, bench-smoke, clean. Everything is installed into .venv.
+# One command a purpose: haiku, test, lint, bench, bench-smoke, peers, clean. All is installed into .venv.
 #
 #   make haiku PROMPT="first snow" N=3 SEASON=winter SEED=7
 #   make test PYTHON=python3.12
@@ -28,7 +28,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: haiku install dev weights test lint types format bench bench-smoke readme clean help
+.PHONY: haiku install dev weights test lint types format bench bench-smoke peers readme clean help
 
 help:
 	@sed -n '/^# One/,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,10 @@ bench: $(VENV)/.dev $(VENV)/.weights
 
 bench-smoke: $(VENV)/.dev $(VENV)/.weights
 	$(BIN)/python bench/run.py --smoke $(ARGS)
+
+# Syllable counters side by side: make peers ARGS="--corpus FILE --node-modules FOLDER/node_modules"
+peers: $(VENV)/.dev
+	$(BIN)/python bench/peers.py $(ARGS)
 
 readme: $(VENV)/.dev
 	$(BIN)/python bench/readme.py

@@ -1,4 +1,4 @@
-"""What writing costs: masks, model steps, poems; and what checking costs.
+"""What writing costs: masks, model steps, poems.
 
 Each bench proves its result against a reference, then times it. Collected by run.py under
 pytest-benchmark; with --benchmark-disable it proves over small work and times nothing.
@@ -97,18 +97,4 @@ def test_write(benchmark: BenchmarkFixture, rows: int) -> None:
     benchmark.extra_info.update(
         name=f"haiku, {'one at a time' if rows == 1 else f'{rows} side by side'}",
         unit="haiku/s", work=n, rate=True,
-    )  # fmt: skip
-
-
-def test_check(benchmark: BenchmarkFixture) -> None:
-    good = [poem.text for poem in poems(4)]
-    bad = [text.replace("\n", " so\n", 1) for text in good]  # a first line of six
-
-    def run() -> list[bool]:
-        return [validate(text, policy="all").valid for text in good + bad]
-
-    verdicts = benchmark.pedantic(run, rounds=30, warmup_rounds=1)
-    assert verdicts == [True] * len(good) + [False] * len(bad)
-    benchmark.extra_info.update(
-        name="validator", unit="haiku/s", work=len(verdicts), rate=True
     )  # fmt: skip

@@ -1,9 +1,10 @@
-"""The parts of README.md that are made, not written: the table of figures and the tree of files.
+"""The parts of README.md that are made, not written: tables of figures and the tree of files.
 
     python bench/readme.py            writes them between their markers
     python bench/readme.py --check    exit status 1 if README.md has others
 
-The figures come from bench/results/latest.json; the tree says what docstrings say first.
+The figures come from bench/results/latest.json; the tree says what docstrings say first. The table
+of other syllable counters is left out where README.md has no markers for it (peers).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import peers
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 LATEST = ROOT / "bench" / "results" / "latest.json"
 FOLDERS = ("lexicon", "kernels", "constrained_gpt", "tests", "bench")
 ROOM = 84  # characters for what a file does
+_BEGIN = "<!-- {}: begin (make readme) -->"
 
 
 def table(results: dict[str, Any]) -> str:
@@ -67,7 +70,7 @@ def _entry(name: str, path: Path) -> str:
 
 
 def _between(text: str, name: str, content: str) -> str:
-    begin, end = f"<!-- {name}: begin (make readme) -->", f"<!-- {name}: end -->"
+    begin, end = _BEGIN.format(name), f"<!-- {name}: end -->"
     if text.count(begin) != 1 or text.count(end) != 1:
         raise SystemExit(f"README.md must hold the markers {begin!r} and {end!r} once each")
     before, rest = text.split(begin)
@@ -77,7 +80,10 @@ def _between(text: str, name: str, content: str) -> str:
 def updated(text: str) -> str:
     """README's text with its made parts as they should be now."""
     if LATEST.is_file():
-        text = _between(text, "bench", table(json.loads(LATEST.read_text("utf-8"))))
+        results = json.loads(LATEST.read_text("utf-8"))
+        text = _between(text, "bench", table(results))
+        if "peers" in results and _BEGIN.format("peers") in text:
+            text = _between(text, "peers", peers.table(results["peers"]))
     return _between(text, "tree", tree())
 
 

@@ -30,12 +30,17 @@ IRREGULAR: dict[str, tuple[str, ...]] = {
 }
 SINGULAR = {many: one for one, several in IRREGULAR.items() for many in several}
 
-# No plural, or one that is a verb, a name, an illness: verbs and what stands after them, qualities,
-# stuffs, feasts and Japanese nouns.
+# No plural, or one that is a verb, a name, an illness: verbs and what stands after them, the small
+# words a phrase may end with, qualities, stuffs, feasts and Japanese nouns.
 _NO_PLURAL = """
 begin begins bound come comes depart emerge end ends fall freeze gather go goes leave
 melt migrate peep return returns rise scatter shine sing swim turn lengthen
 back down forward near north out over south
+about across again ago ahead along another apart around arrive as asleep at away before behind
+between bitten deeper eaten fallen far fell forth from frozen froze full gone hard her here hers
+herself him himself his in into it its like me my no off on open our quick redden shorter shut
+since solid some than that the their theirs them thick this those through to today toward towards
+twice unfurl up upon us under underfoot visible with you your yours
 autumnal balmy barefoot bare bright brown calm clear cold cool covered dead deep dewy dry early
 fresh foggy frostbitten frosty golden green hot icy late leafless lenten long longer mild moonless
 moonlit muggy red ripe short snowbound snowcapped snowless snowy springlike still subzero sultry
@@ -53,8 +58,24 @@ atonement beltane candlemas chanukah claus diwali epiphany hanukkah hashanah hig
 imbolc juneteenth kippur kwanzaa losar michaelmas nowruz obon oktoberfest omisoka orion passover
 pentecost pleiades purim samhain santa saturnalia seollal setsubun sharon sirius sukkot syne
 tanabata tet whitsun william xmas year years yule yuletide
-hagi hanami hanetsuki higurashi kadomatsu karuta kogarashi kotatsu mikoshi nazuna oden ramune
-sakura sasanqua shigure shimenawa sugoroku susuki toso unohana yukata zoni
+ajisai akatombo akatonbo akikaze amanogawa arare asagao ayame baiu bonenkai dotera fubuki
+fujibakama fukuwarai furin ganjitsu gantan hagi hanabi hanafubuki hanagumori hanaikada hanamatsuri
+hanami hanetsuki hanten harukaze hatsugama hatsuhi hatsuhinode hatsukamado hatsukaze hatsumairi
+hatsumode hatsuyu hatsuyuki hatsuyume hatsuzora hibari higanbana higurashi hikizome himawari
+hinamatsuri hiyayakko hotaru hototogisu hozuki imo inazuma irori izayoi kabutomushi kadomatsu
+kagamibiraki kagero kagerou kakezome kaki kakigori kakitsubata kakizome kantsubaki kareha kareno
+karuta katatsumuri kawahori kawazu kayari kigan kiku kikyo kingyo kinmokusei kinuta kitakaze
+kogarashi koi koinobori konayuki korogi koromogae koshogatsu kotatsu kouyou koyo kuchinashi
+mamemaki mangetsu manjushage manzai matsumushi matsunouchi matsuri meigetsu mikazuki mikoshi
+mizore mochi momiji momijigari mugicha mukaebi nagareboshi nanakusa nanohana natsukusa nazuna
+nengajo nowaki nuizome oborozuki ochiba oden odori odoshi ohanami okuribi omikuji osechi oshogatsu
+otoshidama ozoni ramune rikka risshu risshun sagicho sakura samidare sarumawashi sasanqua sazanka
+semishigure shabondama shakuyaku shidarezakura shigure shimekazari shimenawa shimo shincha shinnen
+shinryoku shiohigari shirauo shiroiki shishimai shogatsu soba somen sudare sugoroku suiren suisen
+sumire susuharai susuki suzumushi suzuran takarabune takoage tanpopo tanuki tokoroten tombo
+toshidama toshikoshi toso tsubaki tsubame tsukimi tsutsuji tsuyu uchiwa uguisu unohana urabon
+wakaba wakame yaezakura yamabuki yomizome yozakura yudachi yukata yuki yukidoke yukimi zansetsu
+zoni
 """
 NO_PLURAL = frozenset(_NO_PLURAL.split())
 # As a word by itself the -s form is a verb: a cab is hailed, glasses fog.

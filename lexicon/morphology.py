@@ -33,6 +33,7 @@ _ENDINGS: dict[str, Phones] = {
     "lets": ("L", "AH0", "T", "S"), "man": ("M", "AH0", "N"), "men": ("M", "AH0", "N"),
     "woman": ("W", "UH2", "M", "AH0", "N"), "women": ("W", "IH2", "M", "AH0", "N"),
     "ist": ("AH0", "S", "T"), "ists": ("AH0", "S", "T", "S"), "ism": ("IH2", "Z", "AH0", "M"),
+    "eth": ("AH0", "TH"),
 }  # fmt: skip
 _BEGINNINGS = {
     "un": 1, "re": 1, "dis": 1, "mis": 1, "non": 1, "pre": 1, "over": 2, "under": 2, "out": 1,

@@ -50,7 +50,8 @@ TOKEN = re.compile(
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
     | (?:{MONTHS})\.(?=\s+\d)                         # Dec. 3
     | [A-Z](?:&[A-Z])+(?![^\W_])                      # Q&A
-    | [{re.escape(_CURRENCY)}#]?\d+(?:[.,:/]\d+)*      # $1,000.50  10:30  24/7
+    | (?:(?<![^\s(])[-\u2212])?                        # -5
+      [{re.escape(_CURRENCY)}#]?\d+(?:[.,:/]\d+)*     # $1,000.50  10:30  24/7  #1
       (?:%|\u2030|\u00b0{_L}?|{_L}*)                  # 50%  1st  10am  20\u00b0C
       (?:{_H}(?:{_L})+)*                              # 20-year-old
     | (?:{_L})+(?:\.(?:{_SUFFIXES})\b)+               # node.js  haiku.com

@@ -34,6 +34,9 @@ _EY = re.compile("(EY|IY)[012]( Z)?$")
 # Figures inside a word that stand for the letters they look like.
 _LEET = re.compile(r"(?=.*[a-z].*[a-z])[a-z]+[0134][a-z0134]*[a-z]")
 _UNLEET = str.maketrans("0134", "oiea")
+_INITIALS = re.compile(r"([A-Z]{4,6})('?s)")
+_PLURAL = re.compile("(?:[szx]|[cs]h)es$")
+_NAMES_IN_S = frozenset({"burns", "dickens", "lewis", "thomas"})  # no plurals, as dicken looks
 # Initials that may be read as a word: no consonants together that no English word has there.
 _SAYABLE = re.compile(
     r"(?:[bcdfghjklmnpqrstvwxz]|[bcfgps]l|[bcdfgpt]r|[cpst]h|s[ckmnptw]|[dt]w|qu|wh|wr|kn|str|spr)?"
@@ -254,6 +257,15 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
     if _LEET.fullmatch(key) and dictionary(key.translate(_UNLEET)):  # fr0m
         return [replace(r, source="rule") for r in dictionary(key.translate(_UNLEET), lenient)]
     text = plain(word)
+    initials = _INITIALS.fullmatch(text)
+    if initials and pronunciations(initials[1].lower()):  # NASA's
+        return _inflected(_word(initials[1].lower(), lenient, initials[1]))
+    if (
+        text.endswith("s'") and text[0].isupper() and not _PLURAL.search(key)
+    ):  # Keats': as it stands, or Keatses
+        found = dictionary(key, lenient)
+        if found and (key in _NAMES_IN_S or not pronunciations(key[:-1])):
+            return _distinct(found + _inflected(found))
     ways = spoken(text) if _unusual(text, key) else []
     if ways:
         found = [r for way in ways for r in _sum((_word(w, lenient) for w in way), "rule")]
@@ -269,7 +281,7 @@ def _unusual(text: str, key: str) -> bool:
         or key in abbreviations()
         or text in abbreviations()
         or (not (text.islower() or text.istitle() or text.isupper()) and not dictionary(key))
-    ) and "-" not in text[:-1]
+    ) and "-" not in text[1:-1]
 
 
 def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
@@ -315,6 +327,12 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     found = _distinct([Reading(count, phones, "rule") for count, phones in pieces])
     found = found or _estimated(bare)
     return _accented(text, found) if text and not text.isascii() else found
+
+
+def _inflected(found: list[Reading]) -> list[Reading]:
+    """Readings with the ending 's that their last sound asks for."""
+    pieces = apostrophes("x's", lambda _: [(r.count, r.phones) for r in found])
+    return [Reading(count, phones, "rule") for count, phones in pieces]
 
 
 def _estimated(bare: str) -> list[Reading]:

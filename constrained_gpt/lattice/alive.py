@@ -8,6 +8,7 @@ tokens. Called by `lattice` while it compiles and, for rare states, while it sam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +35,13 @@ class LineTable:
 
 
 class Alive:
-    """Backward reachability of a form. Tables are made on demand and shared."""
+    """Backward reachability of a form. Tables are made on demand and shared.
 
-    def __init__(self, rules: Rules) -> None:
+    learned: what an Alive of the same rules gave in `learned`; spares the search for where rhyme
+    can matter.
+    """
+
+    def __init__(self, rules: Rules, learned: Mapping[str, np.ndarray] | None = None) -> None:
         self.rules = rules
         season = rules.season
         self._to_done = season.flush == season.done  # (K,)
@@ -55,7 +60,11 @@ class Alive:
         self.critical: frozenset[str] = frozenset()
         self._special = np.zeros(0, np.int32)
         if rules.rhyme != "off" and len(rules.lines) > 1:
-            self.critical = self._critical_parts()
+            if learned is None:
+                self.critical = self._critical_parts()
+            else:
+                self.critical = frozenset(learned["critical"].tolist())
+                self._starts = {line: list(pair) for line, pair in enumerate(learned["starts"])}
             special = [rules.by_part[p] for p in self.critical if p in rules.by_part]
             if special:
                 self._special = np.unique(np.concatenate(special)).astype(np.int32)
@@ -66,6 +75,16 @@ class Alive:
         self._closing_special = np.bincount(
             rules.type_of[self._special[closers[self._special]]], minlength=len(rules.type_bits)
         )
+
+    def learned(self) -> dict[str, np.ndarray]:
+        """The rhyme parts that can matter, and by line whether its start is alive, for sure and
+        at all: bool (L, 2, C, 2). Arrays to keep beside the other tables."""
+        starts = [np.stack(self._starts[line]) for line in sorted(self._starts)]
+        shape = (0, 2, self.rules.n_cuts, 2)
+        return {
+            "critical": np.array(sorted(self.critical), dtype=np.str_),
+            "starts": np.stack(starts) if starts else np.zeros(shape, bool),
+        }
 
     # -- questions --------------------------------------------------------------------------
     def canonical(self, ends: Sounds) -> Sounds:

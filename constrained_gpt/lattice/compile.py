@@ -15,6 +15,7 @@ import numpy as np
 from constrained_gpt import cache
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice import season_automaton, trie
+from constrained_gpt.lattice.alive import Alive
 from constrained_gpt.lattice.lattice import Lattice, LatticeError, style_table
 from constrained_gpt.lattice.rules import Rules
 from constrained_gpt.lattice.season_automaton import SeasonAutomaton
@@ -32,7 +33,7 @@ from constrained_gpt.lexicon.typography import (
 from constrained_gpt.lexicon.vocabulary import Lexicon
 
 POLICIES = ("all", "any")
-_VERSION = 1  # of the arrays on disk; raise it when their meaning changes
+_VERSION = 2  # of the arrays on disk; raise it when their meaning changes
 
 
 class Spelling(Protocol):
@@ -85,18 +86,19 @@ def compile(
             )
         ).encode()
     ).hexdigest()
-    arrays = cache.load_arrays("lattice", key) if use_cache else None
-    if arrays is None:
-        arrays = _build_arrays(form, lexicon, tokenizer, words, typography, end)
-        if use_cache:
-            cache.save_arrays("lattice", key, arrays)
+    kept = cache.load_arrays("lattice", key) if use_cache else None
+    arrays = kept or _build_arrays(form, lexicon, tokenizer, words, typography, end)
     rules = _rules(form, lexicon, words, bits, typography, arrays)
     tables = _tables(rules, arrays, typography)
+    alive = Alive(rules, kept)
+    if use_cache and kept is None:
+        cache.save_arrays("lattice", key, {**arrays, **alive.learned()})
     lattice = Lattice(
         form,
         words,
         rules,
         tables,
+        alive,
         end=end,
         n_vocab=tokenizer.n_vocab,
         start_style=start_style(typography.capitals),

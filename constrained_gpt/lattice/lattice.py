@@ -51,6 +51,7 @@ class Lattice:
         words: Sequence[str],
         rules: Rules,
         tables: km.Tables,
+        alive: Alive,
         *,
         end: int,
         n_vocab: int,
@@ -64,7 +65,7 @@ class Lattice:
         self.content_hash = content_hash
         self._rules = rules
         self._tables = tables
-        self._alive = Alive(rules)
+        self._alive = alive
         self._outlook = Outlook(rules)
         self._start_style = start_style
         self._max_tokens = _longest_poem(tables, rules.lines)

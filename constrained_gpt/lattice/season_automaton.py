@@ -127,22 +127,21 @@ def _shrink(
     nxt: np.ndarray, flush: np.ndarray, done: int, columns: dict[Keys, int]
 ) -> SeasonAutomaton:
     """Moore's partition refinement on the states, then equal columns merged."""
+    alias = np.arange(len(nxt), dtype=nxt.dtype)
+    alias[(nxt == done).all(axis=1) & (flush == done)] = done  # wanted whatever follows
+    nxt, flush = alias[nxt], alias[flush]
     reachable = np.zeros(len(nxt), bool)
     frontier = np.array([OWED, done])
     while len(frontier):
         reachable[frontier] = True
-        step = np.unique(nxt[frontier])
-        frontier = step[~reachable[step]]
+        step = np.zeros(len(nxt), bool)
+        step[nxt[frontier]] = True
+        frontier = np.flatnonzero(step & ~reachable)
     block = np.where(np.arange(len(nxt)) == done, 2, np.where(flush == done, 1, 0))
-    count = len(np.unique(block[reachable]))
-    while True:
-        signature = np.concatenate([block[:, None], block[nxt]], axis=1)
-        new = _grouped(signature[reachable])
-        block = np.zeros(len(nxt), np.int64)
-        block[reachable] = new
-        if int(new.max()) + 1 == count:
-            break
-        count = int(new.max()) + 1
+    block[reachable] = np.unique(block[reachable], return_inverse=True)[1]
+    block[~reachable] = 0
+    block = _refined(block, nxt, np.where(flush == done, done, OWED), reachable)
+    count = int(block.max()) + 1
     # Number the blocks so that OWED stays 0.
     order = [int(block[OWED])] + [b for b in range(count) if b != int(block[OWED])]
     rank = np.empty(count, np.int32)
@@ -160,6 +159,42 @@ def _shrink(
         done=int(rank[block[done]]),
         column={word: int(merged[c]) for word, c in columns.items() if merged[c]},
     )
+
+
+def _refined(
+    block: np.ndarray, nxt: np.ndarray, like: np.ndarray, reachable: np.ndarray
+) -> np.ndarray:
+    """The coarsest partition finer than `block` whose states go on alike; numbered from 0.
+
+    like: for each state another whose row it resembles, one and the same for a whole block. Rows
+    are compared by a random linear hash of the few columns where they differ from that (exact but
+    for a chance of 2**-64 a pair); the result is then checked in full.
+    """
+    rng = np.random.default_rng(0)
+    weight = rng.integers(1 << 64, size=nxt.shape[1], dtype=np.uint64) | np.uint64(1)  # (C,)
+    state, column = np.nonzero((nxt != nxt[like]) & reachable[:, None])
+    there, usual = nxt[state, column], nxt[like[state], column]
+    factor = weight[column]
+    bounds = np.searchsorted(state, np.arange(len(nxt)))
+    full = bounds < np.append(bounds[1:], len(state))  # states with any difference
+    while True:
+        value = rng.integers(1 << 64, size=int(block.max()) + 1, dtype=np.uint64)[block]
+        signature = np.zeros(len(nxt), np.uint64)
+        if len(state):
+            differences = factor * (value[there] - value[usual])
+            signature[full] = np.add.reduceat(differences, bounds[full])
+        pairs = np.stack([block.astype(np.uint64), signature], axis=1)
+        new = np.zeros_like(block)
+        new[reachable] = np.unique(pairs[reachable], axis=0, return_inverse=True)[1].reshape(-1)
+        if new.max() == block.max():
+            break
+        block = new
+    first = np.unique(block[reachable], return_index=True)[1]
+    alike = np.flatnonzero(reachable)[first][block]  # a state of the same block
+    rows = np.flatnonzero(reachable)
+    if not (block[nxt[rows]] == block[nxt[alike[rows]]]).all():
+        raise AssertionError("two different rows have one hash; report this saijiki")
+    return block
 
 
 def _grouped(rows: np.ndarray) -> np.ndarray:

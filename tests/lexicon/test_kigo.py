@@ -117,7 +117,8 @@ def test_every_entry_is_found_as_it_stands_and_in_its_possessive() -> None:
     for own, seasons in book.entries.items():
         if not seasons:
             continue
-        text = " ".join(own)
+        # "St." is one word only with its capital; a small "st." ends a sentence.
+        text = " ".join(key.capitalize() if key.endswith(".") else key for key in own)
         (one,) = find_kigo(text)
         (possessive,) = find_kigo(text + ("’" if text.endswith("s") else "’s"))
         assert (one.start, one.end) == (0, len(text))
@@ -144,6 +145,83 @@ def test_the_default_saijiki_is_large_and_sound() -> None:
     assert [k.season for k in find_kigo("the moon")] == ["autumn"]
     assert find_kigo("a hot spring") == []
     assert all(own and all(own) for own in book.entries)
+
+
+# What people write, and what a reader would say: season words in the forms of English, and words
+# that look like one and are none.
+SENTENCES = [
+    ("the doll maker's hina dolls face the wall", "spring"),
+    ("St. Patrick’s Day parade behind a fire engine", "spring"),
+    ("wild geese going home over the tollbooth", "spring"),
+    ("heat shimmer beyond the last gas pump", "spring"),
+    ("the creek ice is breaking up", "spring"),
+    ("snow of petals on the hearse", "spring"),
+    ("tax day in the rain", "spring"),
+    ("her graduation gown on the fence", "spring"),
+    ("a willow weeps over the canal", "spring"),
+    ("a violet from the roadside", "spring"),
+    ("in autumn of barley my shadow", "summer"),
+    ("flooded rice paddies keep the train", "summer"),
+    ("swatting flies between two hymns", "summer"),
+    ("a bowl of cherries and no spoon", "summer"),
+    ("how hot it is in the confessional", "summer"),
+    ("koinobori over the parking garage", "summer"),
+    ("the ice cream truck out of tune", "summer"),
+    ("Juneteenth drums", "summer"),
+    ("a house fly walks across the map", "summer"),
+    ("the heat the dog the porch", "summer"),
+    ("wild geese heading south again", "autumn"),
+    ("leaves have fallen in the font", "autumn"),
+    ("visiting graves with a folding chair", "autumn"),
+    ("a discarded fan in the taxi", "autumn"),
+    ("banana leaves torn to ribbons", "autumn"),
+    ("the bagworm's cry nobody heard", "autumn"),
+    ("one jack-o'-lantern for the whole street", "autumn"),
+    ("jack o'lanterns along the pier", "autumn"),
+    ("set the clocks back twice", "autumn"),
+    ("over the moon a plane without lights", "autumn"),
+    ("through the mist the ferry's bell", "autumn"),
+    ("the harbor has frozen to the lighthouse", "winter"),
+    ("it’s snowing in the empty stadium", "winter"),
+    ("snow is falling on the scaffold", "winter"),
+    ("my breath white over the newspaper", "winter"),
+    ("breaking the ice on the goat's pail", "winter"),
+    ("soot sweeping with the radio on", "winter"),
+    ("scattering beans toward the neighbors", "winter"),
+    ("fox tracks end at the mailbox", "winter"),
+    ("a mall Santa on his break", "winter"),
+    ("spinning a top on the altar step", "new year"),
+    ("hatsumode with a sleeping child", "new year"),
+    ("first laugh of the new year", "new year"),
+    ("first tea ceremony of the year", "new year"),
+    ("this year’s first dream is about keys", "new year"),
+    ("we broke the ice with a bad joke", "none"),
+    ("butterflies in their stomachs before the show", "none"),
+    ("Holly says the printer is down", "none"),
+    ("April from payroll wants a word", "none"),
+    ("my sister Iris drives too fast", "none"),
+    ("goodnight pumpkin whispers the pilot", "none"),
+    ("a blizzard of emails by noon", "none"),
+    ("a thaw in relations at the border", "none"),
+    ("the coffee gets cold as they argue", "none"),
+    ("a daisy chain of adapters", "none"),
+    ("his snakeskin boots on the desk", "none"),
+    ("salmon sushi under plastic", "none"),
+    ("sowing doubt one post at a time", "none"),
+    ("she swallows every word", "none"),
+    ("folding a crane out of the receipt", "none"),
+    ("the cat bats at a shoelace", "none"),
+    ("to heat the baby's bottle", "none"),
+    ("hell freezes over first", "none"),
+    ("a lightning bolt tattoo fading", "none"),
+    ("just a ballpark figure", "none"),
+]
+
+
+@pytest.mark.parametrize(("text", "season"), SENTENCES)
+def test_seasons_that_a_reader_sees(text: str, season: str) -> None:
+    seasons = {s for k in find_kigo(text) for s in k.seasons}
+    assert season in (seasons or {"none"})
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
