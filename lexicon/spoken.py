@@ -120,8 +120,9 @@ def spoken(written: str) -> list[Said]:
     if text[:1] == "#" and text[1:2].isdigit():  # #1
         return _product([("number",)], _figure(text[1:]))
     if text[:1] in ("-", "\u2212") and text[1:]:  # minus five; with a plain dash perhaps just five
-        ways = _product([("minus",), ("negative",)], _figure(text[1:]))
-        return ways + (_figure(text[1:]) if text[0] == "-" else [])
+        unsigned = _figure(text[1:])
+        signed = _product([("minus",), ("negative",)], unsigned)
+        return signed + unsigned if text[0] == "-" else signed
     if "&" in text:  # Q&A, R&B
         return [tuple(name for part in text.split("&") for name in ("and", *letters(part)))[1:]]
     table = abbreviations()
