@@ -18,12 +18,13 @@ MEMO_LIMIT = 100_000
 
 # A chunk: its count if it has but one, else -1; all its counts; the usual one; its last word.
 Chunk = tuple[int, tuple[int, ...], int, "str | None"]
+# The last word of a line: its key, its sounds, their rhyme parts.
+End = tuple[str, tuple[Sound, ...], frozenset[str]]
 
 _LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 _PLAIN = re.compile(r"[\n\x20-\x7e]*\Z")
 _memo: dict[str, Chunk] = {}
-_ends: dict[str, tuple[str, tuple[Sound, ...]]] = {}
-_pairs: dict[tuple[str, str], str | None] = {}
+_ends: dict[str, End] = {}
 
 
 def can_judge(form: Form) -> bool:
@@ -58,15 +59,21 @@ def _analyse(chunk: str) -> Chunk:
     return result
 
 
+def _end(word: str) -> End:
+    """How a written word rhymes, kept."""
+    heard = sounds(word)
+    end = (words(word)[0].key, heard, frozenset(part for part, _ in heard))
+    if len(_ends) > MEMO_LIMIT:
+        _ends.clear()
+    _ends[word] = end
+    return end
+
+
 def _rhyme(a: str, b: str) -> str | None:
-    """How two written words rhyme, kept."""
-    key = (a, b)
-    if key not in _pairs:
-        if len(_pairs) > MEMO_LIMIT:
-            _pairs.clear()
-        same = words(a)[0].key == words(b)[0].key
-        _pairs[key] = compare(sounds(a), sounds(b)) or ("identical" if same else None)
-    return _pairs[key]
+    """How two written words rhyme. Most pairs share no rhyme part, which is seen at once."""
+    one, two = _ends.get(a) or _end(a), _ends.get(b) or _end(b)
+    same = "identical" if one[0] == two[0] else None
+    return same if one[2].isdisjoint(two[2]) else compare(one[1], two[1]) or same
 
 
 def verdict(text: str, form: Form, policy: str) -> bool:
