@@ -107,10 +107,15 @@ def _joined(first: list[Part], second: list[Part]) -> list[Part]:
     ]
 
 
+def possessive(parts: list[Part]) -> list[Part]:
+    """Each part with the 's that its last sound asks for: cat's has one syllable, fox's two."""
+    return _inflected(parts, _voiced_s)
+
+
 def apostrophes(key: str, look: Look) -> list[Part]:
     """Possessives, contractions, dropped g and elisions of words the dictionary has."""
     if key.endswith("'s"):
-        return _inflected(look(key[:-2]), _voiced_s)
+        return possessive(look(key[:-2]))
     if key.endswith("s'"):
         return look(key[:-1])
     if key.endswith("in'"):

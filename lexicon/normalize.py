@@ -28,7 +28,9 @@ TITLES = (
     "Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Inc|Ltd|Ft|Gen|Capt|Sgt|Rev|Hon|Lt|Col|Maj|Gov|Sen|"
     "vs|etc|approx|dept"
 )
-MONTHS = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun"
+MONTHS_AND_DAYS = (
+    "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun"
+)
 
 _SUFFIXES = "js|py|md|txt|html?|css|php|rb|rs|ts|json|ya?ml|com|org|net|io|edu|gov|dev|co|uk|exe"
 
@@ -48,7 +50,7 @@ TOKEN = re.compile(
     (?:
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
-    | (?:{MONTHS})\.(?=\s+\d)                         # Dec. 3
+    | (?:{MONTHS_AND_DAYS})\.(?=\s+\d)                         # Dec. 3
     | [A-Z](?:&[A-Z])+(?![^\W_])                      # Q&A
     | (?:(?<![^\s(])[-\u2212])?                        # -5
       [{re.escape(_CURRENCY)}#]?\d+(?:[.,:/]\d+)*     # $1,000.50  10:30  24/7  #1

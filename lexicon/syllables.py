@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from . import rules
-from .morphology import Part, apostrophes, compound, inflections, squeezed
+from .morphology import Part, apostrophes, compound, inflections, possessive, squeezed
 from .normalize import key_of, plain
 from .pronunciations import Phones, pronunciations, vowels
 from .spoken import abbreviations, letters, spoken
@@ -259,13 +259,12 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
     text = plain(word)
     initials = _INITIALS.fullmatch(text)
     if initials and pronunciations(initials[1].lower()):  # NASA's
-        return _inflected(_word(initials[1].lower(), lenient, initials[1]))
-    if (
-        text.endswith("s'") and text[0].isupper() and not _PLURAL.search(key)
-    ):  # Keats': as it stands, or Keatses
+        return _possessive(_word(initials[1].lower(), lenient, initials[1]))
+    # Keats': as it stands, or Keatses
+    if text.endswith("s'") and text[0].isupper() and not _PLURAL.search(key):
         found = dictionary(key, lenient)
         if found and (key in _NAMES_IN_S or not pronunciations(key[:-1])):
-            return _distinct(found + _inflected(found))
+            return _distinct(found + _possessive(found))
     ways = spoken(text) if _unusual(text, key) else []
     if ways:
         found = [r for way in ways for r in _sum((_word(w, lenient) for w in way), "rule")]
@@ -329,9 +328,9 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     return _accented(text, found) if text and not text.isascii() else found
 
 
-def _inflected(found: list[Reading]) -> list[Reading]:
+def _possessive(found: list[Reading]) -> list[Reading]:
     """Readings with the ending 's that their last sound asks for."""
-    pieces = apostrophes("x's", lambda _: [(r.count, r.phones) for r in found])
+    pieces = possessive([(r.count, r.phones) for r in found])
     return [Reading(count, phones, "rule") for count, phones in pieces]
 
 

@@ -1,4 +1,8 @@
-"""Lines of verse made to trap a counter, with the verdict of a reader who had not seen ours."""
+"""Lines of verse made to trap a counter, written and judged by a language model.
+
+It had seen neither the code nor our counts; 196 were decided right on the first run, and the counter
+was mended by the others.
+"""
 
 from __future__ import annotations
 
