@@ -328,6 +328,12 @@ def test_empty_files_and_big_ones(tmp_path: Path, capsys: pytest.CaptureFixture[
 # ask
 
 
+def hears_ctrl_c() -> None:
+    """For a child about to start: a shell's background job ignores SIGINT, and children inherit
+    that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def on_a_terminal(typed: Sequence[str], *args: str, cwd: Path) -> tuple[int, str, str]:
     """Run `haiku` with a terminal for standard input and error, type an answer a question.
 
@@ -337,10 +343,14 @@ def on_a_terminal(typed: Sequence[str], *args: str, cwd: Path) -> tuple[int, str
     import pty
     import termios
 
+    def own_terminal() -> None:
+        hears_ctrl_c()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     here, there = pty.openpty()
     process = subprocess.Popen(
         [*HAIKU, *args], stdin=there, stdout=subprocess.PIPE, stderr=there, text=True, cwd=cwd,
-        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        start_new_session=True, preexec_fn=own_terminal,
     )  # fmt: skip
     os.close(there)
     shown, answers = "", list(typed)
@@ -693,7 +703,7 @@ def test_ctrl_c_is_130(command: str) -> None:
     process = subprocess.Popen(
         [*HAIKU, command, "-"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parent, preexec_fn=hears_ctrl_c,
     )  # fmt: skip
     time.sleep(1.5)  # it waits for its standard input by now
     process.send_signal(signal.SIGINT)
