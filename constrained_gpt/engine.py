@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, load
+from .engine_calls import checked_prompt, checked_tokens
 from .kv_cache import KVCache
 from .linear import steady
 from .model import GPT
 from .tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from .int8_engine import Int8Engine
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+INT8 = "int8"  # the engine on bytes, for a processor
 
 
 class Engine:
@@ -42,10 +48,22 @@ class Engine:
     @classmethod
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: str = "float32"
-    ) -> Engine:
-        """Load a registered name, a Hugging Face folder, a GGUF file or a nanoGPT ckpt.pt."""
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    ) -> Engine | Int8Engine:
+        """Load a registered name, a Hugging Face folder, a GGUF file or a nanoGPT ckpt.pt.
+
+        dtype: float32, bfloat16, float16, or int8: weights in bytes, on a processor only.
+        """
+        if dtype not in (*DTYPES, INT8):
+            raise ValueError(f"dtype must be one of {', '.join((*DTYPES, INT8))}, got {dtype!r}")
+        if dtype == INT8:
+            if device not in ("auto", "cpu"):
+                raise ValueError(
+                    f"dtype 'int8' runs on a processor, and device {device!r} was asked for; use "
+                    "device='cpu', or dtype='bfloat16' there"
+                )
+            from .int8_engine import Int8Engine  # compiled code that no other dtype needs
+
+            return Int8Engine.from_checkpoint(load(name_or_path))
         target = _device(device)
         return cls.from_checkpoint(load(name_or_path), device=target, dtype=DTYPES[dtype])
 
@@ -70,21 +88,7 @@ class Engine:
     ) -> tuple[KVCache, npt.NDArray[np.float32]]:
         """Read the prompt once for the whole batch. Returns the cache for `batch` rows that may
         grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,)."""
-        prompt = np.asarray(ids)
-        if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "iu":
-            raise ValueError(
-                "the prompt must be a non-empty list of token ids; encode a text first"
-            )
-        self._check_tokens(prompt)
-        for name, value in (("batch", batch), ("max_new", max_new)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
-        if prompt.size + max_new > self.max_positions:
-            raise ValueError(
-                f"the prompt has {prompt.size} tokens and up to {max_new} may be written, more "
-                "than the "
-                f"{self.max_positions} that {self.name} can hold; shorten the prompt"
-            )
+        prompt = checked_prompt(self, ids, batch, max_new)
         hidden, k, v = self.model.prefill(self._tensor(prompt))  # (1, C), (L, KV, P, d) twice
         cache = KVCache(k, v, int(batch), int(max_new))
         return cache, self._logits(hidden)[0]
@@ -92,19 +96,7 @@ class Engine:
     @torch.inference_mode()
     def decode_step(self, cache: KVCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Give every row its next token, (B,); returns the logits after it, (B, n_vocab)."""
-        new = np.asarray(tokens)
-        if new.shape != (cache.batch,) or new.dtype.kind not in "iu":
-            raise ValueError(
-                f"tokens must be {cache.batch} integers, one per row of the cache, got shape "
-                f"{new.shape} "
-                f"of {new.dtype}; cache.select changes the number of rows"
-            )
-        self._check_tokens(new)
-        if cache.length >= cache.max_new:
-            raise ValueError(
-                f"the cache holds the {cache.max_new} new tokens it was made for; prefill with a "
-                "larger max_new"
-            )
+        new = checked_tokens(self, cache, tokens)
         return self._logits(self.model.step(self._tensor(new), cache))
 
     def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
@@ -112,13 +104,6 @@ class Engine:
 
     def _tensor(self, ids: npt.NDArray[np.integer]) -> Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self.device)
-
-    def _check_tokens(self, tokens: npt.NDArray[np.integer]) -> None:
-        if int(tokens.min()) < 0 or int(tokens.max()) >= self.n_vocab:
-            raise ValueError(
-                f"token ids must lie in 0..{self.n_vocab - 1}, got {tokens.min()}..{tokens.max()}; "
-                "encode with this engine's tokenizer"
-            )
 
     def __repr__(self) -> str:
         where = f"device={self.device}, dtype={self.dtype}"

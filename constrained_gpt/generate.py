@@ -287,7 +287,7 @@ def _checked_batch(batch_size: int | None) -> int:
 
 
 @lru_cache(maxsize=2)
-def _engine(name: str) -> Engine:
+def _engine(name: str) -> Any:
     return Engine.from_pretrained(name)
 
 

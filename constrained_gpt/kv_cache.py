@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .engine_calls import checked_parents
+
 
 class KVCache:
     """Prefix (layers, kv heads, P, d) shared by all rows; tails (layers, rows, kv heads, max_new,
@@ -45,17 +47,7 @@ class KVCache:
     def select(self, parents: npt.NDArray[np.int64]) -> None:
         """Row i becomes a copy of row `parents[i]`; their number may differ from the rows there
         were."""
-        rows = np.asarray(parents)
-        if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
-            raise ValueError(
-                f"parents must be a non-empty 1-d array of row numbers, got shape {rows.shape} "
-                f"of {rows.dtype}; to finish a batch, drop the cache"
-            )
-        if rows.min() < 0 or rows.max() >= self.batch:
-            raise ValueError(
-                f"parents must lie in 0..{self.batch - 1}, got {rows.min()}..{rows.max()}; "
-                "give row numbers of the batch as it is now"
-            )
+        rows = checked_parents(parents, self.batch)
         if rows.size == self.batch and bool((rows == np.arange(self.batch)).all()):
             return
         index = torch.from_numpy(rows.astype(np.int64)).to(self.tail_k.device)

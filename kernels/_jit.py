@@ -25,5 +25,7 @@ else:
 
     def jit(function: Function) -> Function:
         """Compile a kernel on its first call."""
-        compiled: Function = numba.njit(cache=True, nogil=True, fastmath=False)(function)
+        compiled: Function = numba.njit(
+            cache=True, nogil=True, fastmath=False, error_model="numpy"
+        )(function)
         return compiled

@@ -1,0 +1,85 @@
+"""What may be asked of an engine, checked alike for all of them before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Bounds(Protocol):
+    """What an engine says about itself."""
+
+    n_vocab: int
+    max_positions: int
+    name: str
+
+
+class CacheBounds(Protocol):
+    """What a cache says about itself."""
+
+    batch: int
+    max_new: int
+    length: int
+
+
+def checked_prompt(
+    engine: Bounds, ids: Sequence[int], batch: int, max_new: int
+) -> npt.NDArray[np.int64]:
+    """The prompt as int64 (P,); ValueError, with the cure, for what cannot be read."""
+    prompt = np.asarray(ids)
+    if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "iu":
+        raise ValueError("the prompt must be a non-empty list of token ids; encode a text first")
+    _check_ids(engine, prompt)
+    for name, value in (("batch", batch), ("max_new", max_new)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    if prompt.size + max_new > engine.max_positions:
+        raise ValueError(
+            f"the prompt has {prompt.size} tokens and up to {max_new} may be written, more than "
+            f"the {engine.max_positions} that {engine.name} can hold; shorten the prompt"
+        )
+    return prompt.astype(np.int64)
+
+
+def checked_tokens(engine: Bounds, cache: CacheBounds, tokens: Any) -> npt.NDArray[np.int64]:
+    """One new token a row as int64 (B,); ValueError, with the cure, where they do not fit."""
+    new = np.asarray(tokens)
+    if new.shape != (cache.batch,) or new.dtype.kind not in "iu":
+        raise ValueError(
+            f"tokens must be {cache.batch} integers, one per row of the cache, got shape "
+            f"{new.shape} of {new.dtype}; cache.select changes the number of rows"
+        )
+    _check_ids(engine, new)
+    if cache.length >= cache.max_new:
+        raise ValueError(
+            f"the cache holds the {cache.max_new} new tokens it was made for; prefill with a "
+            "larger max_new"
+        )
+    return np.ascontiguousarray(new, np.int64)
+
+
+def checked_parents(parents: npt.NDArray[Any], batch: int) -> npt.NDArray[Any]:
+    """Row numbers of a batch; ValueError, with the cure, for anything else."""
+    rows = np.asarray(parents)
+    if rows.ndim != 1 or rows.size == 0 or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"parents must be a non-empty 1-d array of row numbers, got shape {rows.shape} "
+            f"of {rows.dtype}; to finish a batch, drop the cache"
+        )
+    if rows.min() < 0 or rows.max() >= batch:
+        raise ValueError(
+            f"parents must lie in 0..{batch - 1}, got {rows.min()}..{rows.max()}; "
+            "give row numbers of the batch as it is now"
+        )
+    return rows
+
+
+def _check_ids(engine: Bounds, tokens: npt.NDArray[Any]) -> None:
+    if int(tokens.min()) < 0 or int(tokens.max()) >= engine.n_vocab:
+        raise ValueError(
+            f"token ids must lie in 0..{engine.n_vocab - 1}, got {tokens.min()}..{tokens.max()}; "
+            "encode with this engine's tokenizer"
+        )

@@ -1,0 +1,92 @@
+"""Keys and values for the engine on bytes: a prefix once, tails in slots that rows point at.
+
+Dropping a row costs nothing, forking one copies what is filled of its tail. Knows shapes and row
+numbers; knows no model. Made and read by `int8_engine`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .engine_calls import checked_parents
+from .kernels.decoder import Cache
+
+_LANES = 16
+
+
+def _whole(size: int) -> int:
+    return -(-size // _LANES) * _LANES
+
+
+class SlotCache:
+    """See `kernels.decoder.Cache` for the arrays. slots: int64 (batch,), where each row's tail
+    lies."""
+
+    def __init__(
+        self, layers: int, kv_heads: int, head: int, prefix: int, batch: int, max_new: int
+    ) -> None:
+        self.prefix_length, self.batch, self.max_new = prefix, batch, max_new
+        self.length = 0  # positions filled in every tail
+        wide, p, n = _whole(head), _whole(prefix), _whole(max_new)
+        self.arrays = Cache(
+            np.zeros((layers, kv_heads, head, p), np.float32),
+            np.zeros((layers, kv_heads, p, wide), np.float32),
+            np.zeros((layers, batch, kv_heads, head, n), np.float32),
+            np.zeros((layers, batch, kv_heads, n, wide), np.float32),
+        )
+        self.slots = np.arange(batch)
+
+    @property
+    def position(self) -> int:
+        """The position that the next token takes."""
+        return self.prefix_length + self.length
+
+    @property
+    def positions(self) -> int:
+        """Room for the scores of all positions."""
+        return self.arrays.prefix_k.shape[3] + self.arrays.tail_k.shape[4]
+
+    def advance(self) -> None:
+        """Count the position that every layer has written."""
+        self.length += 1
+
+    def select(self, parents: npt.NDArray[Any]) -> None:
+        """Row i becomes a copy of row `parents[i]`; their number may differ from the rows there
+        were."""
+        rows = checked_parents(parents, self.batch)
+        wanted = self.slots[rows]
+        _, first = np.unique(wanted, return_index=True)
+        forks = np.setdiff1d(np.arange(rows.size), first)
+        if len(forks):
+            free = np.setdiff1d(np.arange(self.arrays.tail_k.shape[1]), wanted)
+            if len(free) < len(forks):
+                free = np.concatenate([free, self._grow(len(forks) - len(free))])
+            into = free[: len(forks)]
+            tail_k, tail_v = self.arrays.tail_k, self.arrays.tail_v
+            filled = _whole(self.length)
+            for fork, slot in zip(forks.tolist(), into.tolist(), strict=True):
+                parent = int(wanted[fork])
+                tail_k[:, slot, :, :, :filled] = tail_k[:, parent, :, :, :filled]
+                tail_v[:, slot, :, : self.length] = tail_v[:, parent, :, : self.length]
+            wanted[forks] = into
+        self.slots = np.ascontiguousarray(wanted)
+        self.batch = int(rows.size)
+
+    def _grow(self, more: int) -> npt.NDArray[Any]:
+        """Room for `more` further tails; their slots."""
+        old = self.arrays
+        slots = old.tail_k.shape[1]
+        tails = []
+        for tail in (old.tail_k, old.tail_v):
+            new = np.zeros((tail.shape[0], slots + more, *tail.shape[2:]), np.float32)
+            new[:, :slots] = tail
+            tails.append(new)
+        self.arrays = Cache(old.prefix_k, old.prefix_v, *tails)
+        return np.arange(slots, slots + more)
+
+    def nbytes(self) -> int:
+        """Bytes held: the prefix once and the tails."""
+        return sum(array.nbytes for array in self.arrays)

@@ -1,0 +1,716 @@
+"""Vector instructions that a plain loop would not get: products of bytes, fixed-order sums.
+
+LLVM code written out by numba's `intrinsic`, so that the order of every sum is stated here and is
+the same on every processor; only the instructions differ. Arrays are flat and contiguous, offsets
+count elements, nothing is checked. Called by the other kernels; needs numba.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+LANES = 16  # float32 and int32 numbers taken at once, on every processor
+PANEL = 64  # columns of a weight matrix that lie together
+GROUP = 4  # bytes of one column that lie together
+
+_I8, _I16, _I32, _I64, _F32 = (
+    ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType(),
+)  # fmt: skip
+
+
+def _pointer(context: Any, builder: Any, kind: Any, value: Any, offset: Any, to: Any) -> Any:
+    """Address of element `offset` of an array, as a pointer to `to`."""
+    data = context.make_array(kind)(context, builder, value).data
+    return builder.bitcast(builder.gep(data, [offset]), to.as_pointer())
+
+
+def _load(builder: Any, pointer: Any, align: int) -> Any:
+    value = builder.load(pointer)
+    value.align = align
+    return value
+
+
+def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
+    vector = ir.VectorType(scalar.type, lanes)
+    empty = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(empty, scalar, ir.Constant(_I32, 0))
+    picks = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+    return builder.shuffle_vector(one, empty, picks)
+
+
+def _has(context: Any, feature: str) -> bool:
+    features: str = context.codegen().magic_tuple()[2]
+    return f"+{feature}" in features.split(",")
+
+
+class _Loop:
+    """for i in 0, step, 2 step .. stop with values carried round; `stop` may be 0."""
+
+    def __init__(self, builder: Any, stop: Any, step: int, start: list[Any]) -> None:
+        self.builder, self.stop, self.step = builder, stop, step
+        self.before = builder.block
+        self.body = builder.append_basic_block("body")
+        self.after = builder.append_basic_block("after")
+        some = builder.icmp_signed(">", stop, ir.Constant(_I64, 0))
+        builder.cbranch(some, self.body, self.after)
+        builder.position_at_end(self.body)
+        self.index = builder.phi(_I64)
+        self.index.add_incoming(ir.Constant(_I64, 0), self.before)
+        self.start = start
+        self.values = [builder.phi(v.type) for v in start]
+        for phi, value in zip(self.values, start, strict=True):
+            phi.add_incoming(value, self.before)
+
+    def close(self, new: list[Any]) -> list[Any]:
+        """End the body; the values after the loop."""
+        builder = self.builder
+        end = builder.block
+        following = builder.add(self.index, ir.Constant(_I64, self.step))
+        self.index.add_incoming(following, end)
+        for phi, value in zip(self.values, new, strict=True):
+            phi.add_incoming(value, end)
+        builder.cbranch(builder.icmp_signed("<", following, self.stop), self.body, self.after)
+        builder.position_at_end(self.after)
+        out = []
+        for first, value in zip(self.start, new, strict=True):
+            phi = builder.phi(value.type)
+            phi.add_incoming(first, self.before)
+            phi.add_incoming(value, end)
+            out.append(phi)
+        return out
+
+
+@intrinsic
+def float_bits(typingctx: Any, value: Any) -> Any:
+    """The bits of a float32 as an int32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], _I32)
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def bits_float(typingctx: Any, value: Any) -> Any:
+    """The float32 that has the bits of an int32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], _F32)
+
+    return types.float32(types.int32), codegen
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    kind = a.type
+    function = builder.module.declare_intrinsic(
+        f"llvm.fma.v{kind.count}f32", (), ir.FunctionType(kind, [kind] * 3)
+    )
+    return builder.call(function, [a, b, c])
+
+
+def _sum_lanes(builder: Any, vector: Any) -> Any:
+    """Halves added until one number is left: the order is fixed."""
+    lanes = vector.type.count
+    while lanes > 1:
+        lanes //= 2
+        empty = ir.Constant(vector.type, ir.Undefined)
+        halves = [
+            builder.shuffle_vector(
+                vector,
+                empty,
+                ir.Constant(ir.VectorType(_I32, lanes), list(range(at, at + lanes))),
+            )
+            for at in (0, lanes)
+        ]
+        vector = builder.fadd(*halves)
+    return builder.extract_element(vector, ir.Constant(_I32, 0))
+
+
+@intrinsic
+def sum_squares(typingctx: Any, x: Any, at: Any, size: Any, less: Any) -> Any:
+    """Sum of (x - less)^2 over `size` numbers (a multiple of LANES) from x[at]."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, at, size, less = args
+        vector = ir.VectorType(_F32, LANES)
+        shift = _splat(builder, less, LANES)
+        loop = _Loop(builder, size, LANES, [ir.Constant(vector, [0.0] * LANES)])
+        where = builder.add(at, loop.index)
+        pointer = _pointer(context, builder, signature.args[0], array, where, vector)
+        off = builder.fsub(_load(builder, pointer, 4), shift)
+        (total,) = loop.close([_fma(builder, off, off, loop.values[0])])
+        return _sum_lanes(builder, total)
+
+    return types.float32(x, types.intp, types.intp, types.float32), codegen
+
+
+@intrinsic
+def sum_values(typingctx: Any, x: Any, at: Any, size: Any) -> Any:
+    """Sum of `size` numbers (a multiple of LANES) from x[at]."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, at, size = args
+        vector = ir.VectorType(_F32, LANES)
+        loop = _Loop(builder, size, LANES, [ir.Constant(vector, [0.0] * LANES)])
+        where = builder.add(at, loop.index)
+        pointer = _pointer(context, builder, signature.args[0], array, where, vector)
+        (total,) = loop.close([builder.fadd(loop.values[0], _load(builder, pointer, 4))])
+        return _sum_lanes(builder, total)
+
+    return types.float32(x, types.intp, types.intp), codegen
+
+
+class _Vector:
+    """LANES float32 (or int32) numbers with the operators of arithmetic, each rounded alone."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def _other(self, other: Any) -> Any:
+        if isinstance(other, _Vector):
+            return other.value
+        kind = self.value.type
+        return ir.Constant(kind, [other] * kind.count)
+
+    def _new(self, value: Any) -> _Vector:
+        return _Vector(self.builder, value)
+
+    def __add__(self, other: Any) -> _Vector:
+        return self._new(self.builder.fadd(self.value, self._other(other)))
+
+    def __sub__(self, other: Any) -> _Vector:
+        return self._new(self.builder.fsub(self.value, self._other(other)))
+
+    def __mul__(self, other: Any) -> _Vector:
+        return self._new(self.builder.fmul(self.value, self._other(other)))
+
+    def __truediv__(self, other: Any) -> _Vector:
+        return self._new(self.builder.fdiv(self.value, self._other(other)))
+
+    def times_plus(self, factor: Any, more: Any) -> _Vector:
+        """self * factor + more, rounded once."""
+        return self._new(_fma(self.builder, self.value, self._other(factor), self._other(more)))
+
+    def choose(self, test: str, bound: Any, yes: Any, no: Any) -> _Vector:
+        """yes where self `test` bound holds, else no; no where self is nan."""
+        holds = self.builder.fcmp_ordered(test, self.value, self._other(bound))
+        return self._new(self.builder.select(holds, self._other(yes), self._other(no)))
+
+    def rounded(self) -> _Vector:
+        """To the nearest whole number, halves to even; for magnitudes below 2^22."""
+        return (self + 12582912.0) - 12582912.0  # 1.5 * 2^23
+
+    def whole(self) -> Any:
+        """As int32, for whole numbers: the bare LLVM value."""
+        return self.builder.fptosi(self.value, ir.VectorType(_I32, self.value.type.count))
+
+    def exp(self) -> _Vector:
+        """e^x, relative error below 2e-7; 0 below -87, held at e^88 above 88. Range reduction
+        and polynomial as in Cephes' expf (Moshier)."""
+        builder = self.builder
+        held = self.choose("<", 88.0, self, 88.0).choose(">", -87.0, self, -87.0)
+        held = held.choose("<", 88.0, held, 88.0)
+        n = (held * 1.44269504088896341).rounded()
+        r = n.times_plus(-0.693359375, held)
+        r = n.times_plus(2.12194440e-4, r)
+        p = r.times_plus(1.9875691500e-4, 1.3981999507e-3)
+        for coefficient in (
+            8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+        ):  # fmt: skip
+            p = p.times_plus(r, coefficient)
+        p = (p * r).times_plus(r, r) + 1.0
+        ints = ir.VectorType(_I32, self.value.type.count)
+        exponent = builder.add(n.whole(), ir.Constant(ints, [127] * ints.count))
+        shifted = builder.shl(exponent, ir.Constant(ints, [23] * ints.count))
+        power = self._new(builder.bitcast(shifted, self.value.type))
+        return self.choose("<", -87.0, 0.0, p * power)
+
+
+def _silu(x: _Vector) -> _Vector:
+    return x / ((x * -1.0).exp() + 1.0)
+
+
+def _gelu(x: _Vector) -> _Vector:
+    """x Phi(x), Phi by the error function (Abramowitz and Stegun 7.1.26, error < 1.5e-7)."""
+    z = x.choose("<", 0.0, x * -0.70710678118654752, x * 0.70710678118654752)
+    one = z * 0.0 + 1.0
+    t = one / z.times_plus(0.3275911, 1.0)
+    p = t.times_plus(1.061405429, -1.453152027)
+    for coefficient in (1.421413741, -0.284496736, 0.254829592):
+        p = p.times_plus(t, coefficient)
+    tail = p * t * (z * z * -1.0).exp() * 0.5
+    return x * x.choose("<", 0.0, tail, one - tail)
+
+
+def _gelu_tanh(x: _Vector) -> _Vector:
+    """GPT-2's: x (1 + tanh u) / 2 = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3)."""
+    u = (x * x * x).times_plus(0.044715, x) * 0.7978845608028654
+    return x / ((u * -2.0).exp() + 1.0)
+
+
+def _elementwise(function: Any, doc: str) -> Any:
+    """An intrinsic (x, at, size): x[i] = function(x[i]) for `size` numbers (whole LANES)."""
+
+    def typed(typingctx: Any, x: Any, at: Any, size: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array, at, size = args
+            vector = ir.VectorType(_F32, LANES)
+            loop = _Loop(builder, size, LANES, [])
+            where = builder.add(at, loop.index)
+            pointer = _pointer(context, builder, signature.args[0], array, where, vector)
+            result = function(_Vector(builder, _load(builder, pointer, 4)))
+            builder.store(result.value, pointer).align = 4
+            loop.close([])
+            return context.get_dummy_value()
+
+        return types.void(x, types.intp, types.intp), codegen
+
+    typed.__doc__ = doc
+    return intrinsic(typed)
+
+
+gelu = _elementwise(_gelu, "x[i] = GELU of x[i], by the error function.")
+gelu_tanh = _elementwise(_gelu_tanh, "x[i] = GELU of x[i], as GPT-2 was trained with.")
+
+
+@intrinsic
+def swiglu(typingctx: Any, x: Any, gate: Any, up: Any, size: Any, out: Any, at: Any) -> Any:
+    """out[at + i] = silu(x[gate + i]) * x[up + i] for `size` numbers (whole LANES)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, gate, up, size, out_, at = args
+        kinds = signature.args
+        vector = ir.VectorType(_F32, LANES)
+        loop = _Loop(builder, size, LANES, [])
+        a, b = (
+            _load(
+                builder,
+                _pointer(context, builder, kinds[0], x_, builder.add(p, loop.index), vector),
+                4,
+            )
+            for p in (gate, up)
+        )
+        result = _silu(_Vector(builder, a)) * _Vector(builder, b)
+        pointer = _pointer(context, builder, kinds[4], out_, builder.add(at, loop.index), vector)
+        builder.store(result.value, pointer).align = 4
+        loop.close([])
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(x, whole, whole, whole, out, whole), codegen
+
+
+@intrinsic
+def exp_less(typingctx: Any, x: Any, size: Any, less: Any) -> Any:
+    """x[i] = e^(x[i] - less) for the first `size` numbers (whole LANES)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, size, less = args
+        vector = ir.VectorType(_F32, LANES)
+        shift = _Vector(builder, _splat(builder, less, LANES))
+        loop = _Loop(builder, size, LANES, [])
+        pointer = _pointer(context, builder, signature.args[0], array, loop.index, vector)
+        result = (_Vector(builder, _load(builder, pointer, 4)) - shift).exp()
+        builder.store(result.value, pointer).align = 4
+        loop.close([])
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, types.float32), codegen
+
+
+@intrinsic
+def largest(typingctx: Any, x: Any, size: Any) -> Any:
+    """The largest of the first `size` float32 (whole LANES), -inf if none; nan is passed
+    over."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, size = args
+        vector = ir.VectorType(_F32, LANES)
+        lowest = ir.Constant(vector, [float("-inf")] * LANES)
+        loop = _Loop(builder, size, LANES, [lowest])
+        pointer = _pointer(context, builder, signature.args[0], array, loop.index, vector)
+        new = _Vector(builder, _load(builder, pointer, 4))
+        old = _Vector(builder, loop.values[0])
+        (top,) = loop.close([new.choose(">", old, new, old).value])
+        best = _Vector(builder, top)
+        lanes = LANES
+        while lanes > 1:
+            lanes //= 2
+            empty = ir.Constant(best.value.type, ir.Undefined)
+            halves = [
+                _Vector(
+                    builder,
+                    builder.shuffle_vector(
+                        best.value,
+                        empty,
+                        ir.Constant(ir.VectorType(_I32, lanes), list(range(at, at + lanes))),
+                    ),
+                )
+                for at in (0, lanes)
+            ]
+            best = halves[0].choose(">", halves[1], halves[0], halves[1])
+        return builder.extract_element(best.value, ir.Constant(_I32, 0))
+
+    return types.float32(x, types.intp), codegen
+
+
+@intrinsic
+def top_bits(typingctx: Any, x: Any, at: Any, size: Any) -> Any:
+    """Bits of the largest magnitude among `size` float32 (whole LANES) from x[at], int32.
+
+    Magnitudes are ordered as their bits are; 0x7f800000 and above: not finite.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, at, size = args
+        ints = ir.VectorType(_I32, LANES)
+        loop = _Loop(builder, size, LANES, [ir.Constant(ints, [0] * LANES)])
+        where = builder.add(at, loop.index)
+        pointer = _pointer(context, builder, signature.args[0], array, where, ints)
+        bits = builder.and_(_load(builder, pointer, 4), ir.Constant(ints, [0x7FFFFFFF] * LANES))
+        more = builder.icmp_unsigned(">", bits, loop.values[0])
+        (top,) = loop.close([builder.select(more, bits, loop.values[0])])
+        reduce = builder.module.declare_intrinsic(
+            f"llvm.vector.reduce.umax.v{LANES}i32", (), ir.FunctionType(_I32, [ints])
+        )
+        return builder.call(reduce, [top])
+
+    return types.int32(x, types.intp, types.intp), codegen
+
+
+def _split(shift: int) -> Any:
+    @intrinsic
+    def split_bytes(
+        typingctx: Any, x: Any, at: Any, size: Any, factor: Any, out: Any, high: Any, low: Any
+    ) -> Any:
+        """q = x[at + i] * factor rounded; q = 2^shift * out[high + i] + out[low + i], the low
+        part in -2^(shift - 1) .. 2^(shift - 1) - 1; returns the sum of q, int32.
+
+        x float32, out int8, `size` whole LANES; |q| < 2^(6 + shift).
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            x_, at, size, factor, out_, high, low = args
+            kinds = signature.args
+            vector, ints = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+            bytes_ = ir.VectorType(_I8, LANES)
+            many = _Vector(builder, _splat(builder, factor, LANES))
+            loop = _Loop(builder, size, LANES, [ir.Constant(ints, [0] * LANES)])
+            where = builder.add(at, loop.index)
+            pointer = _pointer(context, builder, kinds[0], x_, where, vector)
+            q = (_Vector(builder, _load(builder, pointer, 4)) * many).rounded().whole()
+            half = ir.Constant(ints, [1 << (shift - 1)] * LANES)
+            by = ir.Constant(ints, [shift] * LANES)
+            upper = builder.ashr(builder.add(q, half), by)
+            lower = builder.sub(q, builder.shl(upper, by))
+            for part, place in ((upper, high), (lower, low)):
+                pointer = _pointer(
+                    context, builder, kinds[4], out_, builder.add(place, loop.index), bytes_
+                )
+                builder.store(builder.trunc(part, bytes_), pointer).align = 1
+            (total,) = loop.close([builder.add(loop.values[0], q)])
+            reduce = builder.module.declare_intrinsic(
+                f"llvm.vector.reduce.add.v{LANES}i32", (), ir.FunctionType(_I32, [ints])
+            )
+            return builder.call(reduce, [total])
+
+        whole = types.intp
+        return types.int32(x, whole, whole, types.float32, out, whole, whole), codegen
+
+    return split_bytes
+
+
+split_bytes_5 = _split(5)
+
+
+def _keys(blocks: int) -> Any:
+    @intrinsic
+    def score_keys(
+        typingctx: Any, q: Any, q_at: Any, k: Any, k_at: Any, stride: Any, size: Any, out: Any,
+        out_at: Any,
+    ) -> Any:  # fmt: skip
+        """out[p] = sum over i < size of q[i] k[i * stride + p], for LANES * blocks places p."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            q_, q_at, k_, k_at, stride, size, out_, out_at = args
+            kinds = signature.args
+            vector = ir.VectorType(_F32, LANES)
+            zero = ir.Constant(vector, [0.0] * LANES)
+            loop = _Loop(builder, size, 1, [zero] * blocks)
+            at = builder.add(q_at, loop.index)
+            one = _load(builder, _pointer(context, builder, kinds[0], q_, at, _F32), 4)
+            many = _splat(builder, one, LANES)
+            row = builder.add(k_at, builder.mul(loop.index, stride))
+            new = []
+            for b, total in enumerate(loop.values):
+                place = builder.add(row, ir.Constant(_I64, LANES * b))
+                pointer = _pointer(context, builder, kinds[2], k_, place, vector)
+                new.append(_fma(builder, many, _load(builder, pointer, 4), total))
+            for b, total in enumerate(loop.close(new)):
+                place = builder.add(out_at, ir.Constant(_I64, LANES * b))
+                pointer = _pointer(context, builder, kinds[6], out_, place, vector)
+                builder.store(total, pointer).align = 4
+            return context.get_dummy_value()
+
+        whole = types.intp
+        return types.void(q, whole, k, whole, whole, whole, out, whole), codegen
+
+    return score_keys
+
+
+score_keys_4, score_keys_1 = _keys(4), _keys(1)
+
+
+def _values(blocks: int) -> Any:
+    @intrinsic
+    def weigh_values(
+        typingctx: Any, w: Any, w_at: Any, v: Any, v_at: Any, stride: Any, size: Any, out: Any,
+        out_at: Any,
+    ) -> Any:  # fmt: skip
+        """out[i] += sum over p < size of w[p] v[p * stride + i], for LANES * blocks i."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            w_, w_at, v_, v_at, stride, size, out_, out_at = args
+            kinds = signature.args
+            vector = ir.VectorType(_F32, LANES)
+            places = []
+            for b in range(blocks):
+                place = builder.add(out_at, ir.Constant(_I64, LANES * b))
+                places.append(_pointer(context, builder, kinds[6], out_, place, vector))
+            loop = _Loop(builder, size, 1, [_load(builder, p, 4) for p in places])
+            at = builder.add(w_at, loop.index)
+            one = _load(builder, _pointer(context, builder, kinds[0], w_, at, _F32), 4)
+            many = _splat(builder, one, LANES)
+            row = builder.add(v_at, builder.mul(loop.index, stride))
+            new = []
+            for b, total in enumerate(loop.values):
+                place = builder.add(row, ir.Constant(_I64, LANES * b))
+                pointer = _pointer(context, builder, kinds[2], v_, place, vector)
+                new.append(_fma(builder, many, _load(builder, pointer, 4), total))
+            for total, pointer in zip(loop.close(new), places, strict=True):
+                builder.store(total, pointer).align = 4
+            return context.get_dummy_value()
+
+        whole = types.intp
+        return types.void(w, whole, v, whole, whole, whole, out, whole), codegen
+
+    return weigh_values
+
+
+weigh_values_4, weigh_values_1 = _values(4), _values(1)
+
+# -- products of bytes ------------------------------------------------------------------
+#
+# A "product" takes 16 columns: `start` is a list of empty sums, `load` brings 64 weights from
+# memory (once for all rows), `times` adds their products with four bytes of a row, `total`
+# makes 16 int32 of the sums.
+
+
+class _Dot:
+    """AVX-512 VNNI: one instruction multiplies 64 bytes and adds them by fours."""
+
+    rows, blocks = 6, 4  # sums held in registers at a time: 24 of 32
+
+    def __init__(self, builder: Any) -> None:
+        from llvmlite.binding import llvm_version_info
+
+        self.builder = builder
+        self.vector = ir.VectorType(_I32, 16)
+        # Up to LLVM 21 the bytes were passed as <16 x i32>.
+        self.takes = ir.VectorType(_I8, 64) if llvm_version_info[0] >= 22 else self.vector
+        kind = ir.FunctionType(self.vector, [self.vector, self.takes, self.takes])
+        self.dot = builder.module.declare_intrinsic("llvm.x86.avx512.vpdpbusd.512", (), kind)
+        self.start = [ir.Constant(self.vector, [0] * 16)]
+
+    def load(self, weights: Any) -> Any:
+        return self.builder.bitcast(weights, self.takes)
+
+    def times(self, sums: list[Any], weights: Any, four: Any) -> list[Any]:
+        many = self.builder.bitcast(_splat(self.builder, four, 16), self.takes)
+        return [self.builder.call(self.dot, [sums[0], weights, many])]
+
+    def total(self, sums: list[Any]) -> Any:
+        return sums[0]
+
+
+class _Pairs:
+    """Everywhere else: 16-bit factors, neighbours added (vpmaddwd on AVX2, by name)."""
+
+    rows, blocks = 2, 1
+
+    def __init__(self, builder: Any, avx2: bool) -> None:
+        self.builder = builder
+        self.words, self.sums = ir.VectorType(_I16, 16), ir.VectorType(_I32, 8)
+        self.madd = None
+        if avx2:
+            kind = ir.FunctionType(self.sums, [self.words, self.words])
+            self.madd = builder.module.declare_intrinsic("llvm.x86.avx2.pmadd.wd", (), kind)
+        self.start = [ir.Constant(self.sums, [0] * 8)] * 4
+
+    def _pick(self, vector: Any, places: list[int]) -> Any:
+        empty = ir.Constant(vector.type, ir.Undefined)
+        chosen = ir.Constant(ir.VectorType(_I32, len(places)), places)
+        return self.builder.shuffle_vector(vector, empty, chosen)
+
+    def load(self, weights: Any) -> Any:
+        quarters = [self._pick(weights, list(range(16 * i, 16 * i + 16))) for i in range(4)]
+        return [self.builder.zext(q, self.words) for q in quarters]
+
+    def times(self, sums: list[Any], weights: Any, four: Any) -> list[Any]:
+        builder = self.builder
+        narrow = builder.bitcast(four, ir.VectorType(_I8, 4))
+        words = builder.sext(narrow, ir.VectorType(_I16, 4))
+        many = self._pick(words, [0, 1, 2, 3] * 4)
+        return [
+            builder.add(s, self._neighbours(w, many)) for s, w in zip(sums, weights, strict=True)
+        ]
+
+    def _neighbours(self, a: Any, b: Any) -> Any:
+        if self.madd is not None:
+            return self.builder.call(self.madd, [a, b])
+        wide = ir.VectorType(_I32, 16)
+        products = self.builder.mul(self.builder.sext(a, wide), self.builder.sext(b, wide))
+        even, odd = (self._pick(products, list(range(i, 16, 2))) for i in (0, 1))
+        return self.builder.add(even, odd)
+
+    def total(self, sums: list[Any]) -> Any:
+        builder = self.builder
+        parts = []
+        for a, b in zip(sums[::2], sums[1::2], strict=True):
+            for first in (0, 1):
+                places = ir.Constant(ir.VectorType(_I32, 8), list(range(first, 16, 2)))
+                parts.append(builder.shuffle_vector(a, b, places))
+        low, high = builder.add(parts[0], parts[1]), builder.add(parts[2], parts[3])
+        every = ir.Constant(ir.VectorType(_I32, 16), list(range(16)))
+        return builder.shuffle_vector(low, high, every)
+
+
+def _bytes_product(context: Any, builder: Any) -> Any:
+    if _has(context, "avx512vnni") and _has(context, "avx512f"):
+        return _Dot(builder)
+    return _Pairs(builder, _has(context, "avx2"))
+
+
+def _panel(rows: int) -> Any:
+    @intrinsic
+    def panel_product(
+        typingctx: Any, x: Any, x_at: Any, x_stride: Any, w: Any, w_at: Any, groups: Any,
+        out: Any,
+    ) -> Any:  # fmt: skip
+        """out[m, c] = sum of x[m] w[c] for `rows` rows and the PANEL columns of a panel.
+
+        x int8, row m from x_at + m * x_stride; w uint8, packed (groups, PANEL, GROUP), from
+        w_at; out int32 (rows, PANEL), from its beginning.
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            x_, x_at, x_stride, w_, w_at, groups, out_ = args
+            kinds = signature.args
+            v16, v64 = ir.VectorType(_I32, 16), ir.VectorType(_I8, 64)
+            product = _bytes_product(context, builder)
+            width = len(product.start)
+            for top in range(0, rows, product.rows):
+                mine = range(top, min(top + product.rows, rows))
+                for first in range(0, PANEL // LANES, product.blocks):
+                    blocks = range(first, first + product.blocks)
+                    pairs = [(m, b) for m in mine for b in blocks]
+                    loop = _Loop(builder, groups, 1, product.start * len(pairs))
+                    w_row = builder.add(
+                        w_at, builder.mul(loop.index, ir.Constant(_I64, PANEL * GROUP))
+                    )
+                    weights = {}
+                    for b in blocks:
+                        place = builder.add(w_row, ir.Constant(_I64, LANES * GROUP * b))
+                        pointer = _pointer(context, builder, kinds[3], w_, place, v64)
+                        weights[b] = product.load(_load(builder, pointer, 1))
+                    x_col = builder.add(x_at, builder.mul(loop.index, ir.Constant(_I64, GROUP)))
+                    fours = {}
+                    for m in mine:
+                        place = builder.add(x_col, builder.mul(x_stride, ir.Constant(_I64, m)))
+                        pointer = _pointer(context, builder, kinds[0], x_, place, _I32)
+                        fours[m] = _load(builder, pointer, 1)
+                    new: list[Any] = []
+                    for i, (m, b) in enumerate(pairs):
+                        sums = loop.values[i * width : (i + 1) * width]
+                        new += product.times(sums, weights[b], fours[m])
+                    done = loop.close(new)
+                    for i, (m, b) in enumerate(pairs):
+                        total = product.total(done[i * width : (i + 1) * width])
+                        place = ir.Constant(_I64, PANEL * m + LANES * b)
+                        pointer = _pointer(context, builder, kinds[6], out_, place, v16)
+                        builder.store(total, pointer).align = 4
+            return context.get_dummy_value()
+
+        whole = types.intp
+        return types.void(x, whole, whole, w, whole, whole, out), codegen
+
+    return panel_product
+
+
+panel_product_6, panel_product_4, panel_product_2 = _panel(6), _panel(4), _panel(2)
+
+
+@intrinsic
+def row_product(typingctx: Any, x: Any, x_at: Any, w: Any, w_at: Any, size: Any) -> Any:
+    """Sum of x[i] w[i] over `size` bytes (a multiple of 64): x int8, w uint8; int32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, x_at, w_, w_at, size = args
+        kinds = signature.args
+        v64, wide = ir.VectorType(_I8, 64), ir.VectorType(_I32, 64)
+        loop = _Loop(builder, size, 64, [ir.Constant(_I32, 0)])
+        a = _load(
+            builder,
+            _pointer(context, builder, kinds[0], x_, builder.add(x_at, loop.index), v64),
+            1,
+        )
+        b = _load(
+            builder,
+            _pointer(context, builder, kinds[2], w_, builder.add(w_at, loop.index), v64),
+            1,
+        )
+        products = builder.mul(builder.sext(a, wide), builder.zext(b, wide))
+        add = builder.module.declare_intrinsic(
+            "llvm.vector.reduce.add.v64i32", (), ir.FunctionType(_I32, [wide])
+        )
+        total = builder.add(loop.values[0], builder.call(add, [products]))
+        return loop.close([total])[0]
+
+    whole = types.intp
+    return types.int32(x, whole, w, whole, whole), codegen
+
+
+# -- threads ----------------------------------------------------------------------------
+@intrinsic
+def atomic_add(typingctx: Any, array: Any, at: Any, value: Any) -> Any:
+    """Add to array[at] (int64); the number that stood there. Sequentially consistent."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, at, value = args
+        pointer = _pointer(context, builder, signature.args[0], array, at, _I64)
+        return builder.atomic_rmw("add", pointer, value, "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def atomic_load(typingctx: Any, array: Any, at: Any) -> Any:
+    """array[at] (int64) as other threads have written it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, at = args
+        pointer = _pointer(context, builder, signature.args[0], array, at, _I64)
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(array, types.intp), codegen
+
+
+# Offers the processor to another thread. Windows has it under another name (not tried there).
+give_way = types.ExternalFunction(
+    "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
+)
