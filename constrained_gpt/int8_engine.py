@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from .engine_calls import checked_prompt, checked_tokens
 from .kernels import decoder as kd
+from .kernels._simd import tile_layout
 from .kernels._team import Team
 from .kernels.int8 import LARGEST, PANEL, ROWS, pack, padded, quantize_weight
 from .model_config import GPTConfig
@@ -152,6 +153,7 @@ class Int8Engine:
         self.n_vocab = n_vocab
         self.max_positions = max_positions
         self._team = Team(threads)
+        self._layout = tile_layout()
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
         self._packed: dict[bytes | None, tuple[Array, Array]] = {}
@@ -244,8 +246,8 @@ class Int8Engine:
     ) -> npt.NDArray[np.float32]:
         out = np.empty((len(rows), padded(int(need.max(initial=0)))), np.float32)
         self._team.run(
-            kd.head_logits, codes, scales, room.bytes[_pairs(rows)], room.scales[rows],
-            room.sums[rows], need, room.acc, room.panel, out,
+            kd.head_logits, codes, scales, np.zeros_like(scales), room.bytes[_pairs(rows)],
+            room.scales[rows], room.sums[rows], need, room.acc, room.panel, room.layout, out,
         )  # fmt: skip
         return out
 
@@ -283,6 +285,7 @@ class Int8Engine:
             panel=np.zeros((threads, rows * PANEL), np.float32),
             scores=np.zeros((threads, positions), np.float32),
             query=np.zeros((threads, 4 * padded(model.shape.head)), np.float32),
+            layout=self._layout,
         )
         return room
 

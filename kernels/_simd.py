@@ -7,11 +7,15 @@ count elements, nothing is checked. Called by the other kernels; needs numba.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 LANES = 16  # float32 and int32 numbers taken at once, on every processor
@@ -653,6 +657,163 @@ def _panel(rows: int) -> Any:
 
 
 panel_product_6, panel_product_4, panel_product_2 = _panel(6), _panel(4), _panel(2)
+
+
+@intrinsic
+def tiles_open(typingctx: Any, layout: Any) -> Any:
+    """Lay out this thread's AMX tiles as layout says (uint8 (64,), see `tile_layout`)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if _has(context, "amx-int8"):
+            zero = ir.Constant(_I64, 0)
+            pointer = _pointer(context, builder, signature.args[0], args[0], zero, _I8)
+            kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer()])
+            load = builder.module.declare_intrinsic("llvm.x86.ldtilecfg", (), kind)
+            builder.call(load, [pointer])
+        return context.get_dummy_value()
+
+    return types.void(layout), codegen
+
+
+@intrinsic
+def tiles_close(typingctx: Any) -> Any:
+    """Let go of this thread's AMX tiles."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if _has(context, "amx-int8"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            release = builder.module.declare_intrinsic("llvm.x86.tilerelease", (), kind)
+            builder.call(release, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+TILE_ROWS = 16  # rows of bytes that a tile holds
+_REQUEST, _TILE_DATA = 0x1023, 18  # ARCH_REQ_XCOMP_PERM and the feature's number, asm/prctl.h
+_ARCH_PRCTL = 158  # its system call on x86-64 Linux
+
+
+def tile_layout() -> np.ndarray:
+    """All eight tiles 16 rows of 64 bytes, as ldtilecfg reads it: uint8 (64,); zeros where the
+    processor has no AMX-INT8, or the system does not lend it to this process."""
+    layout = np.zeros(64, np.uint8)
+    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    if not {"+amx-int8", "+amx-tile"} <= set(features) or sys.platform != "linux":
+        return layout
+    if os.environ.get("CONSTRAINED_GPT_AMX") == "0":
+        return layout
+    if ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST, _TILE_DATA) != 0:
+        return layout
+    layout[0] = 1  # palette
+    layout[16:32].view(np.uint16)[:] = 64
+    layout[48:56] = TILE_ROWS
+    return layout
+
+
+def _tiles(high: int, wide: int) -> Any:
+    @intrinsic
+    def panel_tiles(
+        typingctx: Any, x: Any, x_at: Any, x_stride: Any, w: Any, w_at: Any, groups: Any, out: Any
+    ) -> Any:
+        """As `panel_product`, for `high` times TILE_ROWS rows, by AMX, `wide` times LANES columns
+        at a time: out int32 (high * TILE_ROWS, PANEL).
+
+        Between `tiles_open` and `tiles_close`, where the processor has AMX-INT8; elsewhere it
+        does nothing. `groups` a multiple of 16.
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            if not _has(context, "amx-int8"):
+                return context.get_dummy_value()
+            x_, x_at, x_stride, w_, w_at, groups, out_ = args
+            kinds = signature.args
+            nothing, byte = ir.VoidType(), _I8.as_pointer()
+
+            def instruction(name: str, *takes: Any) -> Any:
+                kind = ir.FunctionType(nothing, takes)
+                return builder.module.declare_intrinsic(f"llvm.x86.{name}", (), kind)
+
+            clear = instruction("tilezero", _I8)
+            load = instruction("tileloadd64", _I8, byte, _I64)
+            store = instruction("tilestored64", _I8, byte, _I64)
+            times = instruction("tdpbsud", _I8, _I8, _I8)  # rows signed, weights unsigned
+            tile = [ir.Constant(_I8, i) for i in range(8)]
+            sums = {(h, c): tile[h * wide + c] for h in range(high) for c in range(wide)}
+            spare = tile[high * wide :]
+            rows, weights = spare[:high], spare[high:]
+            stride = ir.Constant(_I64, PANEL * GROUP)
+            for first in range(0, PANEL // LANES, wide):
+                for s in sums.values():
+                    builder.call(clear, [s])
+                loop = _Loop(builder, groups, 16, [])
+                along = builder.add(x_at, builder.mul(loop.index, ir.Constant(_I64, GROUP)))
+                for h in range(high):
+                    down = builder.mul(x_stride, ir.Constant(_I64, TILE_ROWS * h))
+                    where = _pointer(context, builder, kinds[0], x_, builder.add(along, down), _I8)
+                    builder.call(load, [rows[h], where, x_stride])
+                row = builder.add(w_at, builder.mul(loop.index, stride))
+                for c in range(wide):
+                    at = builder.add(row, ir.Constant(_I64, LANES * GROUP * (first + c)))
+                    mine = weights[c % len(weights)]
+                    where = _pointer(context, builder, kinds[3], w_, at, _I8)
+                    builder.call(load, [mine, where, stride])
+                    for h in range(high):
+                        builder.call(times, [sums[h, c], rows[h], mine])
+                loop.close([])
+                for (h, c), s in sums.items():
+                    at = ir.Constant(_I64, PANEL * TILE_ROWS * h + LANES * (first + c))
+                    where = _pointer(context, builder, kinds[6], out_, at, _I8)
+                    builder.call(store, [s, where, ir.Constant(_I64, 4 * PANEL)])
+            return context.get_dummy_value()
+
+        whole = types.intp
+        return types.void(x, whole, whole, w, whole, whole, out), codegen
+
+    return panel_tiles
+
+
+panel_tiles_16, panel_tiles_32 = _tiles(1, 4), _tiles(2, 2)
+
+
+@intrinsic
+def weigh_panel(
+    typingctx: Any, acc: Any, acc_at: Any, less: Any, factor: Any, scales: Any, bias: Any, at: Any,
+    out: Any, out_at: Any,
+) -> Any:  # fmt: skip
+    """out[out_at + c] = (32 acc[acc_at + c] + acc[acc_at + PANEL + c] - less) * (factor *
+    scales[at + c]) + bias[at + c] for the PANEL columns of a row of `panel_product`.
+
+    acc int32, whole numbers modulo 2^32; the others float32.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        acc_, acc_at, less, factor, scales_, bias_, at, out_, out_at = args
+        kinds = signature.args
+        floats, ints = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+        taken = _splat(builder, less, LANES)
+        many = _Vector(builder, _splat(builder, factor, LANES))
+        five = ir.Constant(ints, [5] * LANES)
+
+        def lanes(which: int, array: Any, place: Any, shift: int, kind: Any) -> Any:
+            where = builder.add(place, ir.Constant(_I64, shift))
+            return _pointer(context, builder, kinds[which], array, where, kind)
+
+        for c in range(0, PANEL, LANES):
+            high = _load(builder, lanes(0, acc_, acc_at, c, ints), 4)
+            low = _load(builder, lanes(0, acc_, acc_at, PANEL + c, ints), 4)
+            whole = builder.sub(builder.add(builder.shl(high, five), low), taken)
+            value = _Vector(builder, builder.sitofp(whole, floats))
+            scale = _Vector(builder, _load(builder, lanes(4, scales_, at, c, floats), 4))
+            shift = _Vector(builder, _load(builder, lanes(5, bias_, at, c, floats), 4))
+            result = value * (many * scale) + shift
+            builder.store(result.value, lanes(7, out_, out_at, c, floats)).align = 4
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(
+        acc, whole, types.int32, types.float32, scales, bias, whole, out, whole
+    ), codegen
 
 
 @intrinsic

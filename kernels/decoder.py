@@ -27,11 +27,13 @@ from ._simd import (
     sum_squares,
     sum_values,
     swiglu,
+    tiles_close,
+    tiles_open,
     weigh_values_1,
     weigh_values_4,
 )
 from ._team import meet
-from .int8 import ROWS, SPLIT, ZERO, product_panel, quantize_row
+from .int8 import ROWS, ZERO, product_panel, quantize_row
 
 LAYERNORM, RMSNORM = 0, 1
 GELU, GELU_TANH, SWIGLU = 0, 1, 2
@@ -93,7 +95,7 @@ class Room(NamedTuple):
     """Work space for up to B rows and T threads. x: float32 (B, width), residual stream; y: (B,
     wide); bytes: int8 (2 B, wide), high and low in turn, with scales (B,) and sums int32 (B,); per
     thread: acc int32 (T, ROWS * PANEL), panel float32 (T, B * PANEL), scores float32 (T,
-    positions), query (T, 2 d')."""
+    positions), query (T, 2 d'). layout: `_simd.tile_layout`."""
 
     x: np.ndarray
     y: np.ndarray
@@ -104,6 +106,7 @@ class Room(NamedTuple):
     panel: np.ndarray
     scores: np.ndarray
     query: np.ndarray
+    layout: np.ndarray
 
 
 @jit
@@ -161,6 +164,7 @@ def _project(shape, weights, layer, matrix, rows, room, thread, threads):  # typ
     code_at, scale_at = weights.code_at[layer, matrix], weights.scale_at[layer, matrix]
     wide = room.bytes.shape[1]
     acc, panel = room.acc[thread], room.panel[thread]
+    tiles = room.layout[0] != 0
     bytes_ = room.bytes.reshape(-1)
     stride = room.y.shape[1]
     y, x = room.y.reshape(-1), room.x.reshape(-1)
@@ -168,18 +172,15 @@ def _project(shape, weights, layer, matrix, rows, room, thread, threads):  # typ
     for p in range(panels * thread // threads, panels * (thread + 1) // threads):
         product_panel(
             bytes_, wide, room.scales, room.sums, rows, weights.codes, code_at + p * PANEL * k,
-            k // 4, weights.scales, scale_at + p * PANEL, acc, panel,
+            k // 4, weights.scales, bias, scale_at + p * PANEL, tiles, acc, panel,
         )  # fmt: skip
-        b = scale_at + p * PANEL
         for m in range(rows):
             here = m * PANEL
             if matrix == QKV:
                 at = m * stride + p * PANEL
                 for c in range(PANEL):
-                    y[at + c] = panel[here + c] + bias[b + c]
+                    y[at + c] = panel[here + c]
             elif matrix == MLP_IN:
-                for c in range(PANEL):
-                    panel[here + c] += bias[b + c]
                 if shape.mlp == SWIGLU:
                     half = PANEL // 2
                     swiglu(panel, here, here + half, half, y, m * stride + p * half)
@@ -194,7 +195,7 @@ def _project(shape, weights, layer, matrix, rows, room, thread, threads):  # typ
             else:
                 at = m * shape.width + p * PANEL
                 for c in range(PANEL):
-                    x[at + c] += panel[here + c] + bias[b + c]
+                    x[at + c] += panel[here + c]
 
 
 @jit
@@ -325,6 +326,8 @@ def forward(  # type: ignore[no-untyped-def]
     """
     rows = len(tokens)
     width = shape.width
+    if room.layout[0] != 0:
+        tiles_open(room.layout)
     for m in range(thread, rows, threads):
         token = tokens[m]
         scale = weights.embedding_scales[token]
@@ -362,20 +365,23 @@ def forward(  # type: ignore[no-untyped-def]
         meet(barrier, threads)
         _project(shape, weights, layer, MLP_OUT, rows, room, thread, threads)
         meet(barrier, threads)
+    if room.layout[0] != 0:
+        tiles_close()
     _norm_rows(shape, weights, 2 * shape.layers, rows, room, thread, threads)
     meet(barrier, threads)
 
 
 @jit
 def head_logits(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, codes, scales, bytes_, row_scales, row_sums, need, acc, panel, out
+    thread, threads, barrier, codes, scales, no_bias, bytes_, row_scales, row_sums, need, acc,
+    panel, layout, out,
 ):  # fmt: skip
     """Logits of the first rows of a packed output layer, from rows of bytes.
 
-    codes packed (V'/64 panels), scales float32 (V',). bytes_: int8 (2 rows, wide), row_scales
-    float32, row_sums int32 (rows,), as `forward` leaves them in `Room`. need: int64 (rows,),
-    descending: how many logits each row needs. out: float32 (rows, >= need[0] rounded up to PANEL);
-    what lies beyond a row's need is left as it was or is right.
+    codes packed (V'/64 panels), scales float32 (V',), no_bias: zeros like them. bytes_: int8
+    (2 rows, wide), row_scales float32, row_sums int32 (rows,), as `forward` leaves them in `Room`.
+    need: int64 (rows,), descending: how many logits each row needs. out: float32 (rows, >= need[0]
+    rounded up to PANEL); what lies beyond a row's need is left as it was or is right.
     """
     rows = len(need)
     if rows == 0 or need[0] == 0:
@@ -385,17 +391,22 @@ def head_logits(  # type: ignore[no-untyped-def]
     k = codes.shape[0] // scales.shape[0]
     panels = (need[0] + PANEL - 1) // PANEL
     many = rows
+    tiles = layout[0] != 0
+    if tiles:
+        tiles_open(layout)
     # alternately, since later panels serve fewer rows
     for p in range(thread, panels, threads):
         while many and need[many - 1] <= p * PANEL:
             many -= 1
         product_panel(
-            flat, wide, row_scales, row_sums, many, codes, p * PANEL * k, k // 4, scales,
-            p * PANEL, acc[thread], panel[thread],
+            flat, wide, row_scales, row_sums, many, codes, p * PANEL * k, k // 4, scales, no_bias,
+            p * PANEL, tiles, acc[thread], panel[thread],
         )  # fmt: skip
         for m in range(many):
             for c in range(PANEL):
                 out[m, p * PANEL + c] = panel[thread, m * PANEL + c]
+    if tiles:
+        tiles_close()
 
 
 @jit
@@ -414,7 +425,7 @@ def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, o
             token = tokens[e]
             high = row_product(bytes_, 2 * m * wide, flat, token * k, k)
             low = row_product(bytes_, (2 * m + 1) * wide, flat, token * k, k)
-            whole = np.int32(np.int32(np.int32(high * np.int32(SPLIT)) + low) - less)
+            whole = np.int32(np.int32(np.int32(high << np.int32(5)) + low) - less)
             out[e] = np.float32(whole) * (room.scales[m] * scales[token])
 
 

@@ -19,18 +19,21 @@ from ._simd import (
     GROUP,
     LANES,
     PANEL,
+    TILE_ROWS,
     bits_float,
     panel_product_2,
     panel_product_4,
     panel_product_6,
+    panel_tiles_16,
+    panel_tiles_32,
     split_bytes_5,
     top_bits,
+    weigh_panel,
 )
 
-ROWS = 6  # rows of bytes that share one reading of the weights
+ROWS = 2 * TILE_ROWS  # most rows of bytes that share one reading of the weights
 ZERO = 128  # the code of weight 0
 LEVELS = 2047  # of activations, either side of 0
-SPLIT = 32  # q = SPLIT * high + low
 LARGEST = (2**31 - 1) // (LEVELS * 127) // PANEL * PANEL  # inputs whose sum of products still fits
 
 
@@ -103,21 +106,29 @@ def product_panel(
     panel_at: int,
     groups: int,
     weight_scales: np.ndarray,
+    biases: np.ndarray,
     scales_at: int,
+    tiles: bool,
     acc: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """One panel of the product for the first `rows` rows: float32 out[m * PANEL + c].
+    """One panel of the product for the first `rows` rows, biases added: float32 out[m * PANEL + c].
 
     x int8, the high bytes of row m from 2 m x_stride, the low ones x_stride further; scales
     float32, sums int32: of its rows, by `quantize_row`. weights packed, the panel from panel_at,
-    `groups` = K'/4; weight_scales float32, the panel's from scales_at. acc int32 (ROWS * PANEL,):
-    room to work in.
+    `groups` = K'/4; weight_scales, biases float32, the panel's from scales_at. tiles: this thread
+    has AMX tiles laid out. acc int32 (ROWS * PANEL,): room to work in.
     """
     m = 0
     while m < rows:
         at = 2 * m * x_stride
-        if m + 3 <= rows:
+        if tiles and m + TILE_ROWS <= rows:
+            panel_tiles_32(x, at, x_stride, weights, panel_at, groups, acc)
+            many = TILE_ROWS
+        elif tiles and m + TILE_ROWS // 2 <= rows:
+            panel_tiles_16(x, at, x_stride, weights, panel_at, groups, acc)
+            many = TILE_ROWS // 2
+        elif m + 3 <= rows:
             panel_product_6(x, at, x_stride, weights, panel_at, groups, acc)
             many = 3
         elif m + 2 == rows:
@@ -126,16 +137,12 @@ def product_panel(
         else:
             panel_product_2(x, at, x_stride, weights, panel_at, groups, acc)
             many = 1
-        for r in range(many):
-            less = np.int32(np.int32(ZERO) * sums[m + r])  # may wrap, as the sums below may:
-            scale = scales[m + r]  # the difference is right modulo 2^32, and it fits
-            high, place = 2 * r * PANEL, (m + r) * PANEL
-            for c in range(PANEL):
-                whole = np.int32(
-                    np.int32(np.int32(acc[high + c] * np.int32(SPLIT)) + acc[high + PANEL + c])
-                    - less
-                )
-                out[place + c] = np.float32(whole) * (scale * weight_scales[scales_at + c])
+        for r in range(many):  # the sums may wrap: they are right modulo 2^32, and fit
+            less = np.int32(np.int32(ZERO) * sums[m + r])
+            weigh_panel(
+                acc, 2 * r * PANEL, less, scales[m + r], weight_scales, biases, scales_at, out,
+                (m + r) * PANEL,
+            )  # fmt: skip
         m += many
 
 

@@ -35,7 +35,53 @@ def _swiglu(x, out):  # type: ignore[no-untyped-def]
     _simd.swiglu(x, 0, len(out), len(out), out, 0)
 
 
-def product(x: np.ndarray, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+@jit
+def _with_tiles(  # type: ignore[no-untyped-def]
+    x,
+    k,
+    row_scales,
+    sums,
+    rows,
+    packed,
+    at,
+    groups,
+    scales,
+    biases,
+    scales_at,
+    tiles,
+    acc,
+    panel,
+    layout,
+):
+    if tiles:
+        _simd.tiles_open(layout)
+    int8.product_panel(
+        x,
+        k,
+        row_scales,
+        sums,
+        rows,
+        packed,
+        at,
+        groups,
+        scales,
+        biases,
+        scales_at,
+        tiles,
+        acc,
+        panel,
+    )
+    if tiles:
+        _simd.tiles_close()
+
+
+LAYOUT = _simd.tile_layout()
+TILES = [False, True] if LAYOUT[0] else [False]
+
+
+def product(
+    x: np.ndarray, codes: np.ndarray, scales: np.ndarray, tiles: bool = False
+) -> np.ndarray:
     """x (M, K') times quantised rows (N', K'), by the kernel."""
     (rows, k), n = x.shape, len(codes)
     packed = int8.pack(codes)
@@ -48,23 +94,24 @@ def product(x: np.ndarray, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
     acc = np.zeros(int8.ROWS * PANEL, np.int32)
     panel, out = np.zeros(rows * PANEL, np.float32), np.zeros((rows, n), np.float32)
     for p in range(n // PANEL):
-        int8.product_panel(
+        _with_tiles(
             bytes_.reshape(-1), k, row_scales, sums, rows, packed, p * PANEL * k, k // 4,
-            scales, p * PANEL, acc, panel,
+            scales, np.zeros_like(scales), p * PANEL, tiles, acc, panel, LAYOUT,
         )  # fmt: skip
         out[:, p * PANEL : (p + 1) * PANEL] = panel.reshape(rows, PANEL)
     return out
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 11])
+@pytest.mark.parametrize("tiles", TILES)
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 8, 11, 19])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (64, 64), (130, 70), (70, 200)])
-def test_product_is_its_twin(rows: int, n: int, k: int) -> None:
+def test_product_is_its_twin(rows: int, n: int, k: int, tiles: bool) -> None:
     rng = np.random.default_rng(rows * 1000 + n)
     weight = rng.standard_normal((n, k)).astype(np.float32)
     codes, scales = int8.quantize_weight(weight)
     x = np.zeros((rows, codes.shape[1]), np.float32)
     x[:, :k] = rng.standard_normal((rows, k)) * 10 ** rng.uniform(-3, 3, (rows, 1))
-    got = product(x, codes, scales)
+    got = product(x, codes, scales, tiles)
     wanted = reference_int8.linear(x, codes, scales)
     np.testing.assert_array_equal(got, wanted)
     exact = x[:, :k].astype(np.float64) @ weight.T.astype(np.float64)
@@ -73,14 +120,15 @@ def test_product_is_its_twin(rows: int, n: int, k: int) -> None:
     assert not got[:, n:].any()  # padding
 
 
-def test_largest_sums_fit() -> None:
+@pytest.mark.parametrize("tiles", TILES)
+def test_largest_sums_fit(tiles: bool) -> None:
     """Every product at its largest: the sum is right at LARGEST inputs."""
     k = int8.LARGEST
-    x = np.full((3, k), -7.0, np.float32)
+    x = np.full((8, k), -7.0, np.float32)
     codes = np.full((PANEL, k), 255, np.uint8)
     codes[1::2] = 1
     scales = np.ones(PANEL, np.float32)
-    got = product(x, codes, scales)
+    got = product(x, codes, scales, tiles)
     sign = np.where(np.arange(PANEL) % 2, 1.0, -1.0)
     np.testing.assert_allclose(got, np.broadcast_to(sign * 7.0 * 127 * k, got.shape), rtol=1e-6)
 
@@ -162,6 +210,7 @@ def test_single_tokens_are_the_output_layer_to_the_bit() -> None:
         x=x, y=x, bytes=np.zeros((2 * rows, k), np.int8), scales=np.zeros(rows, np.float32),
         sums=np.zeros(rows, np.int32), acc=np.zeros((1, int8.ROWS * PANEL), np.int32),
         panel=np.zeros((1, rows * PANEL), np.float32), scores=x, query=x,
+        layout=LAYOUT,
     )  # fmt: skip
     for m in range(rows):
         room.scales[m], room.sums[m] = int8.quantize_row(
@@ -178,8 +227,8 @@ def test_single_tokens_are_the_output_layer_to_the_bit() -> None:
     need = np.array([200, 130, 64, 0])
     part = np.full((rows, 256), np.nan, np.float32)
     kd.head_logits(
-        0, 1, barrier, int8.pack(head), scales, room.bytes, room.scales, room.sums, need,
-        room.acc, room.panel, part,
+        0, 1, barrier, int8.pack(head), scales, np.zeros_like(scales), room.bytes, room.scales, room.sums, need,
+        room.acc, room.panel, room.layout, part,
     )  # fmt: skip
     for m, many in enumerate(need):
         np.testing.assert_array_equal(part[m, :many], whole[m, :many])
