@@ -86,6 +86,10 @@ class Alive:
             "starts": np.stack(starts) if starts else np.zeros(shape, bool),
         }
 
+    def forget(self) -> None:
+        """Drop the tables made on demand; they are made again when asked for."""
+        self._tables.clear()
+
     # -- questions --------------------------------------------------------------------------
     def canonical(self, ends: Sounds) -> Sounds:
         """The part of `ends` on which anybody's being alive can depend."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
+from constrained_gpt.lattice.boundary import Boundary, words_of
 from constrained_gpt.lattice.outlook import STRAIN, Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 from constrained_gpt.lexicon.form import Form
@@ -78,13 +79,15 @@ class Lattice:
         self._no_hits = np.zeros(n_words, np.uint8)
         self._any_form = np.ones(3, np.uint8)
         self._no_types = np.zeros(len(rules.type_bits), np.uint8)
-        children = np.arange(
-            tables.first[km.MID_ROOT], tables.first[km.MID_ROOT] + tables.count[km.MID_ROOT]
-        )
-        other = np.concatenate([[0], np.cumsum(tables.kind != km.WORD)])
         # Base models end a poem with a line break: then no unit is an END.
         self._has_end = bool((tables.kind == km.END).any())
-        self._other_children = children[other[tables.hi[children]] > other[tables.lo[children]]]
+        self._quick = Boundary(
+            tables,
+            rules,
+            alive,
+            *words_of(tables, rules, alive, self._outlook, self._has_end),
+            n_vocab=n_vocab,
+        )
 
     # -- states -----------------------------------------------------------------------------
     @property
@@ -135,6 +138,7 @@ class Lattice:
         with self._lock:
             if sounds not in self._foreign:
                 self._foreign.append(sounds)
+                self._quick.hear(sounds)
             identity = len(self.words) + self._foreign.index(sounds)
         state[km.LINE] = 1
         state[km.BUDGET] = self._tables.line_bits[1]
@@ -208,9 +212,27 @@ class Lattice:
         places = np.searchsorted(beyond, inside)
         return np.insert(beyond, places, inside), np.insert(outlook, places, inside_outlook)
 
-    def fill_next_token_bitmask(self, row: np.ndarray, bitmask: np.ndarray) -> None:
-        """Write a row's allowed tokens into an int32 bitmask row, as other engines read it."""
-        km.set_bits(self.allowed(row), bitmask)
+    @property
+    def order(self) -> np.ndarray:
+        """The tokens that may begin a unit, in the order in which `masks` counts positions: int32
+        (S,). Sorted so that few syllables left means a short prefix."""
+        return self._quick.order
+
+    def masks(self, states: np.ndarray) -> km.Masks:
+        """`candidates` of a whole batch of rows, int64 (B, width), in one call: see `Masks`."""
+        return self._quick.masks(states)
+
+    def fill_next_token_bitmask(self, states: np.ndarray, bitmask: np.ndarray) -> None:
+        """Write the allowed tokens of rows (B, width) into int32 bitmasks (B, >= V/32), as other
+        engines read them; or of one row (width,) into one bitmask (>= V/32,)."""
+        if states.ndim == 1:
+            states, bitmask = states[None], bitmask[None]
+        if len(states) != len(bitmask) or 32 * bitmask.shape[1] < self.n_vocab:
+            raise ValueError(
+                f"a bitmask of shape {bitmask.shape} cannot hold {len(states)} rows of "
+                f"{self.n_vocab} tokens; take one from allocate_token_bitmask"
+            )
+        self._quick.fill(states, bitmask)
 
     def _boundary(self, row: np.ndarray, node: int, after_word: bool) -> Mask:
         """Tokens that may begin the next unit. Cached by all they depend on."""
@@ -257,30 +279,18 @@ class Lattice:
         other_outlook = self._outlook.others(
             line, int(row[km.BUDGET]), int(row[km.SEASON]), int(row[km.CUT]) % rules.n_cuts
         )
-        if node == km.MID_ROOT and not type_ok.any():
-            return self._others_only(other_ok, other_outlook)
         hits = self._word_hits(line, cut, row, ends) if (type_ok & 6).any() else self._no_hits
         out = np.empty(int(tables.count[node]), np.int32)
         outlook = np.empty(len(out), np.float64)
-        type_outlook = self._outlook.types(line, int(row[km.BUDGET]), int(row[km.SEASON]), cut)
+        type_outlook = self._outlook.types(
+            line, int(row[km.BUDGET]), int(row[km.SEASON]), max(cut, 0)
+        )
         count = km.allowed_children(
             tables, node, rules.type_of, type_ok, hits, form_ok, other_ok,
             type_outlook, other_outlook, STRAIN, out, outlook,
         )  # fmt: skip
-        return out[:count].copy(), outlook[:count].copy()
-
-    def _others_only(self, other_ok: np.ndarray, other_outlook: np.ndarray) -> Mask:
-        """Tokens that begin an allowed mark, break or end: no word fits any more."""
-        tables = self._tables
-        found, outlook = [], []
-        for child in self._other_children:
-            units = range(tables.lo[child], tables.hi[child])
-            marks = [tables.word[u] for u in units if tables.kind[u] != km.WORD]
-            hopes = [other_outlook[m] for m in marks if other_ok[m]]
-            if hopes:
-                found.append(tables.token[child])
-                outlook.append(max(hopes))
-        return np.array(found, np.int32), np.array(outlook, np.float64)
+        # Rounded as in `masks`, so that both ways draw alike.
+        return out[:count].copy(), outlook[:count].astype(np.float32).astype(np.float64)
 
     def _type_ok(self, line: int, budget: int, state: int, cut: int, ends: Sounds) -> np.ndarray:
         """uint8 (types,): may the line go on after such a word (1), may it end on it (2, 4)?"""

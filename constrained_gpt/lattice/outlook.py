@@ -17,31 +17,35 @@ STRAIN = float(np.log(1e-4))  # a model that writes " the" hardly ever means " t
 
 
 class Outlook:
-    """Log-chances that the season word and the cut still owed will come, left to themselves."""
+    """Log-chances that the season word and the cut still owed will come, left to themselves.
+
+    chance: float64 (most + 1, 2, cuts), by syllables still to come in the poem, whether the season
+    word is there, and the cut counter.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        left = np.maximum(np.arange(sum(rules.lines) + 1), 0.5)
+        kigo, cut = (np.log(-np.expm1(left * np.log1p(-rate))) for rate in (KIGO_RATE, CUT_RATE))
+        self.chance = np.zeros((len(left), 2, rules.n_cuts))
+        self.chance[:, 0] += kigo[:, None]
+        for counter in range(rules.n_cuts):
+            if not rules.cut_complete(counter):
+                self.chance[:, :, counter] += cut[:, None]
 
     def types(self, line: int, budget: int, state: int, cut: int) -> np.ndarray:
         """After a word of each type: float64 (types,)."""
         rules, season = self._rules, self._rules.season
         after = np.maximum(rules.after(budget), 1)
-        left = np.floor(np.log2(after)) + sum(rules.lines[line + 1 :])
+        left = np.floor(np.log2(after)).astype(np.int64) + sum(rules.lines[line + 1 :])
         reached = season.next[state, rules.type_column]
-        return self._chance(left, season.flush[reached] == season.done, cut)
+        done = (season.flush[reached] == season.done).astype(np.int64)
+        return np.asarray(self.chance[left, done, cut])
 
     def others(self, line: int, budget: int, state: int, cut: int) -> np.ndarray:
         """After each mark, a line break and the end: float64 (marks + 2,)."""
         rules = self._rules
-        left = np.array([budget.bit_length() - 1 + sum(rules.lines[line + 1 :])])
-        done = rules.season.flush[state] == rules.season.done
+        left = max(budget.bit_length() - 1, 0) + sum(rules.lines[line + 1 :])
+        done = int(rules.season.flush[state] == rules.season.done)
         after = [max(rules.cut_after(cut, mark), 0) for mark in range(len(rules.mark_mid))]
-        return np.concatenate([self._chance(left, done, c) for c in [*after, cut, cut]])
-
-    def _chance(self, left: np.ndarray, done: np.ndarray, cut: int) -> np.ndarray:
-        """left: syllables still to come in the poem; done: is the season word there?"""
-        left = np.maximum(left, 0.5)
-        owed = np.where(done, 0.0, np.log(-np.expm1(left * np.log1p(-KIGO_RATE))))
-        if not self._rules.cut_complete(cut):
-            owed = owed + np.log(-np.expm1(left * np.log1p(-CUT_RATE)))
-        return np.asarray(owed, np.float64)
+        return np.array([self.chance[left, done, c] for c in [*after, cut, cut]])
