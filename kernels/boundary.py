@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import book as bk
 from ._jit import jit
 from .mask import (
     BUDGET,
@@ -28,127 +29,46 @@ from .mask import (
     SEASON,
     STYLE,
     WORD,
-    Tables,
-    commit_unit,
-    settled_cut,
     shift_budget,
 )
+from .walk import commit, season_after, settled_cut, shape_bits
 
-PERFECT, IDENTICAL = 1, 2  # values of Words.rhyme; 0: the form has no rule of rhyme
 GOES_ON, CLOSES = 1, 2  # what a word may do: stand inside the line, end it
 # What `fill_masks` may come back for.
 DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE = range(5)
 # Counters in Entries.used.
-N_BASES, N_ENTRIES, N_ARENA, N_PATCHES, N_DROPS, N_EXTRAS, N_SOUNDS, N_LINES = range(8)
-# Columns of Entries.base and Entries.patch.
-B_ENTRY, B_START, B_STOP, B_PREFIX, B_CLOSES = range(5)
-P_BASE, P_DROP, P_DROP_STOP, P_EXTRA, P_EXTRA_STOP = range(5)
+U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND = range(8)
+# Columns of Entries.base, before what may remain after each shape; and of Entries.patch.
+B_ENTRY, B_START, B_STOP, B_PREFIX, B_CLOSES, B_AFTER = range(6)
+P_DROP, P_DROP_STOP, P_EXTRA, P_EXTRA_STOP = range(4)
+OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key in Entries.found
 # Fields of a context: the state at the last boundary, as `judge` needs it.
 C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED = range(8)
 _N_CONTEXT = 8
-_FIRST = 3  # the first node below LINE_ROOT; those below MID_ROOT follow
-
-
-class Words(NamedTuple):
-    """What never changes while the lattice is used, beside `mask.Tables`.
-
-    unit_type: int32 (units,), the type of a word's unit. top: int32 (units,), the child of
-    MID_ROOT or LINE_ROOT above it. unit_of: int32 (words, 3), the units of a word inside a line,
-    at its start, and at its start in capitals; -1 for none. place: int32, of each such child
-    (node - 3), its position in `order`; node_at: int32 (2, S), the child of LINE_ROOT (0) and of
-    MID_ROOT (1) at a position or -1. least: int8 (S,): fewer syllables left, and no word that
-    starts so fits. other_nodes: int32, children of MID_ROOT with a mark, break or end below;
-    has_other: uint8 (nodes,), is one below this node. type_of: int32 (words,); type_shape, type_column: int32 (types,): a *shape* is a set of
-    syllable counts and whether the word may end a line. shape_bits: int64 (shapes,);
-    shape_dangles: uint8 (shapes,). to_done: uint8 (K,), whether a break makes the season word
-    found. odd_start, odd_column: int32: the columns in which a season state differs from the one
-    that a break would leave; column_start, column_word: the words of each column.
-    rhyme: int64 (1,). sound_start, sound_part, sound_onset: int32, the sounds of each word and
-    then of line ends from outside. run_start: int32 (parts + 1,); run_shape, run_word: int32, for
-    each run of words of one part and one shape its shape and where it begins; part_word,
-    part_onset: int32, in the order of their positions inside a run.
-    crucial: int32 (words + outside,): which set of sounds that can decide whether a later line
-    can be filled, 0 for none; special: int32, the words with such sounds.
-    left_after: int32 (lines,): syllables of the lines after. chance: float64 (most + 1, 2, cuts):
-    log-chance that what is owed will come, by syllables left in the poem and whether the season
-    word is there. strain: float64 (1,). has_end: uint8 (1,).
-    order: int32 (S,).
-    """
-
-    unit_type: np.ndarray
-    top: np.ndarray
-    unit_of: np.ndarray
-    place: np.ndarray
-    node_at: np.ndarray
-    least: np.ndarray
-    other_nodes: np.ndarray
-    has_other: np.ndarray
-    type_of: np.ndarray
-    type_shape: np.ndarray
-    type_column: np.ndarray
-    shape_bits: np.ndarray
-    shape_dangles: np.ndarray
-    to_done: np.ndarray
-    odd_start: np.ndarray
-    odd_column: np.ndarray
-    column_start: np.ndarray
-    column_word: np.ndarray
-    rhyme: np.ndarray
-    sound_start: np.ndarray
-    sound_part: np.ndarray
-    sound_onset: np.ndarray
-    run_start: np.ndarray
-    run_shape: np.ndarray
-    run_word: np.ndarray
-    part_word: np.ndarray
-    part_onset: np.ndarray
-    crucial: np.ndarray
-    special: np.ndarray
-    left_after: np.ndarray
-    chance: np.ndarray
-    strain: np.ndarray
-    has_end: np.ndarray
-    order: np.ndarray
 
 
 class Entries(NamedTuple):
     """What grows: entries and patches found so far, and what Python has worked out for them.
 
-    position: int32 (A,), outlook: float32 (A,): the arena. base: int64 (bases, 5), see B_*.
-    after: int64 (bases, shapes): what may remain after a word of a shape; hope: float64 (bases,
-    shapes, 2): its outlook, season word missing or there. bits: int32 (entries, words of 32
-    tokens), each entry as a bitmask.
-    base_key, patch_key: int64 (n, 2), base_slot, patch_slot: int32 (2**k,): open addressing.
-    patch: int64 (patches, 5), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
-    sound_key, sound_value: int64, int32 (2**k,), -1 where free: set of crucial sounds of the lines
-    so far, and one line more -> the set with it. ready: int32 (lines, sets): the number under which
-    a line with such sounds before it is known, or -1. By that number: mid, next_word: int64
-    (n, cuts, K); end: uint8 (n, crucial), bits 2 * cut + (season word there): may the line end
-    so on a word with that crucial sound (0: none); start: the same of the line that follows.
-    used: int64 (8,), see N_*. scratch: int64, as long as needed.
+    base: int64 (bases, B_AFTER + shapes), see B_*, then what may remain after a word of each shape.
+    hope: float64 (bases, 2 * shapes): its outlook, season word missing or there. lines: int64
+    (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word, flat,
+    then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may the
+    line end so on a word with those; and then the same of the line that follows, may it be filled.
+    found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
+    patch: int64 (patches, 4), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
+    used: int64 (8,), see U_*. scratch: int64, as long as needed.
     """
 
-    position: np.ndarray
-    outlook: np.ndarray
     base: np.ndarray
-    after: np.ndarray
     hope: np.ndarray
-    bits: np.ndarray
-    base_key: np.ndarray
-    base_slot: np.ndarray
-    patch_key: np.ndarray
-    patch_slot: np.ndarray
+    lines: np.ndarray
+    found: np.ndarray
+    patch_found: np.ndarray
     patch: np.ndarray
     drop: np.ndarray
     extra: np.ndarray
     extra_outlook: np.ndarray
-    sound_key: np.ndarray
-    sound_value: np.ndarray
-    ready: np.ndarray
-    mid: np.ndarray
-    next_word: np.ndarray
-    end: np.ndarray
-    start: np.ndarray
     used: np.ndarray
     scratch: np.ndarray
 
@@ -165,27 +85,28 @@ def hashed(a: int, b: int, size: int) -> int:
 
 
 @jit
-def find_key(keys: np.ndarray, slots: np.ndarray, a: int, b: int) -> int:
-    """The number under which (a, b) stands in `keys`, or -1 - the free slot where it belongs."""
-    at = hashed(a, b, len(slots))
-    while slots[at] >= 0:
-        number = slots[at]
-        if keys[number, 0] == a and keys[number, 1] == b:
-            return int(number)
-        at = (at + 1) & (len(slots) - 1)
+def find_key(table: np.ndarray, a: int, b: int) -> int:
+    """The slot of (a, b) in a table, or -1 - the free slot where it belongs."""
+    at = hashed(a, b, len(table))
+    while table[at, 2] >= 0:
+        if table[at, 0] == a and table[at, 1] == b:
+            return at
+        at = (at + 1) & (len(table) - 1)
     return -1 - at
 
 
 @jit
-def find_sound(entries: Entries, so_far: int, crucial: int) -> int:
-    """The set of crucial sounds once one line more has ended, or -1 if nobody has made it yet."""
-    key = so_far << 32 | crucial
-    at = hashed(key, 0, len(entries.sound_key))
-    while entries.sound_key[at] >= 0:
-        if entries.sound_key[at] == key:
-            return int(entries.sound_value[at])
-        at = (at + 1) & (len(entries.sound_key) - 1)
-    return -1
+def look_up(table: np.ndarray, a: int, b: int) -> int:
+    """The value of (a, b) in a table, or -1."""
+    at = find_key(table, a, b)
+    return int(table[at, 2]) if at >= 0 else -1
+
+
+@jit
+def enter(table: np.ndarray, a: int, b: int, value: int) -> None:
+    """Write the value of a new key (a, b) into a table that has room."""
+    at = -1 - find_key(table, a, b)
+    table[at, 0], table[at, 1], table[at, 2] = a, b, value
 
 
 @jit
@@ -226,81 +147,113 @@ def sort_run(values: np.ndarray, n: int) -> None:
 
 # -- one word, one token -----------------------------------------------------------------------
 @jit
-def word_may(words: Words, entries: Entries, season_next: np.ndarray, ctx: np.ndarray, kind: int):
-    """(what a word of a type may do here, GOES_ON | CLOSES, its own sound aside; its outlook)."""
-    base = ctx[C_BASE]
-    shape = words.type_shape[kind]
-    after = entries.after[base, shape]
-    if after == 0:
-        return 0, 0.0, 0
-    reached = season_next[ctx[C_SEASON], words.type_column[kind]]
-    done = words.to_done[reached]
-    may = 0
-    if after & ~1 & entries.mid[ctx[C_READY], ctx[C_CUT], reached]:
-        may = GOES_ON
-    if (
-        after & 1
-        and not words.shape_dangles[shape]
-        and entries.end[ctx[C_READY], 0] >> (2 * ctx[C_CUT] + done) & 1
-    ):
-        may |= CLOSES
-    return may, entries.hope[base, shape, done], done
+def closing_bits(book: np.ndarray, lines: np.ndarray, ready: int, crucial: int) -> int:
+    """Entries.lines' bits for ending line `ready` on a word with a set of crucial sounds."""
+    at = 2 * int(book[bk.N_CUTS]) * int(book[bk.N_STATES]) + crucial
+    return int(lines[ready, at])
 
 
 @jit
-def rhymes(words: Words, row: np.ndarray, line: int, word: int) -> bool:
+def starting_bits(book: np.ndarray, lines: np.ndarray, ready: int, crucial: int) -> int:
+    """The same for the line that follows: may it be filled?"""
+    return closing_bits(book, lines, ready, int(book[bk.N_CRUCIAL]) + crucial)
+
+
+@jit
+def word_may(
+    book: np.ndarray,
+    base: np.ndarray,
+    hope: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    of: int,
+) -> tuple[int, float, int]:
+    """What a word of type `of` may do here, its own sound aside: GOES_ON | CLOSES; its outlook;
+    and whether the season word is there then."""
+    number, cut = ctx[C_BASE], ctx[C_CUT]
+    shape = book[book[bk.TYPE_SHAPE] + of]
+    after = base[number, B_AFTER + shape]
+    if after == 0:
+        return 0, 0.0, 0
+    reached = season_after(book, ctx[C_SEASON], of)
+    done = int(book[book[bk.TO_DONE] + reached])
+    may = 0
+    if after & ~1 & lines[ctx[C_READY], cut * book[bk.N_STATES] + reached]:
+        may = GOES_ON
+    if (
+        after & 1
+        and not book[book[bk.SHAPE_DANGLES] + shape]
+        and closing_bits(book, lines, ctx[C_READY], 0) >> (2 * cut + done) & 1
+    ):
+        may |= CLOSES
+    return may, hope[number, 2 * shape + done], done
+
+
+@jit
+def rhymes(book: np.ndarray, row: np.ndarray, line: int, word: int) -> bool:
     """Does `word` rhyme, as the form forbids it, with the end of a line before `line`?"""
-    if words.rhyme[0] == 0:
+    rule = book[bk.RHYME]
+    if rule == bk.NO_RHYME:
         return False
+    parts, onsets, starts = book[bk.SOUND_PART], book[bk.SOUND_ONSET], book[bk.SOUND_START]
     for place in range(line):
         end = row[ENDS + place]
-        for i in range(words.sound_start[word], words.sound_start[word + 1]):
-            for j in range(words.sound_start[end], words.sound_start[end + 1]):
-                if words.sound_part[i] == words.sound_part[j] and words.sound_part[i] >= 0:
-                    if words.rhyme[0] == IDENTICAL:
-                        return True
-                    if words.sound_onset[i] != words.sound_onset[j]:
-                        return True
+        for i in range(book[starts + word], book[starts + word + 1]):
+            for j in range(book[starts + end], book[starts + end + 1]):
+                if book[parts + i] == book[parts + j] and (
+                    rule == bk.IDENTICAL or book[onsets + i] != book[onsets + j]
+                ):
+                    return True
     return False
 
 
 @jit
 def refused(
-    words: Words, entries: Entries, ctx: np.ndarray, row: np.ndarray, word: int, done: int
+    book: np.ndarray, lines: np.ndarray, ctx: np.ndarray, row: np.ndarray, word: int, done: int
 ) -> bool:
     """Is it for its sound that `word` may not end the line?"""
-    crucial = words.crucial[word]
-    if crucial and not entries.end[ctx[C_READY], crucial] >> (2 * ctx[C_CUT] + done) & 1:
-        return True
-    return rhymes(words, row, ctx[C_LINE], word)
+    crucial = int(book[book[bk.CRUCIAL] + word])
+    if crucial:
+        bits = closing_bits(book, lines, ctx[C_READY], crucial)
+        if not bits >> (2 * ctx[C_CUT] + done) & 1:
+            return True
+    return rhymes(book, row, ctx[C_LINE], word)
 
 
 @jit
 def judge(
-    tables: Tables, words: Words, entries: Entries, ctx: np.ndarray, row: np.ndarray, child: int
+    book: np.ndarray,
+    reals: np.ndarray,
+    base: np.ndarray,
+    hopes: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    child: int,
 ) -> float:
     """Outlook of the token of a trie node, or -inf if no allowed unit begins with it.
 
-    As in `mask.allowed_children`; ctx[C_HEED]: heed sounds.
+    As in `mask.allowed_children`; ctx[C_HEED]: heed sounds. reals: float64, the strain, then
+    `Outlook.chance`, flat.
     """
-    first, stop = tables.lo[child], tables.hi[child]
-    whole = tables.unit[child] >= 0
+    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
+    whole = book[book[bk.UNIT] + child] >= 0
     hope = 0.0
     found = False
     for unit in range(first, stop):
         may = 0
         fine = True
         ahead = 0.0
-        if tables.kind[unit] == WORD:
-            if ctx[C_CUT] >= 0 and ctx[C_FORMS] >> tables.form[unit] & 1:
-                may, ahead, done = word_may(
-                    words, entries, tables.season_next, ctx, words.unit_type[unit]
-                )
+        which = int(book[book[bk.WHICH] + unit])
+        if book[book[bk.KIND] + unit] == WORD:
+            if ctx[C_CUT] >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+                of = book[book[bk.UNIT_TYPE] + unit]
+                may, ahead, done = word_may(book, base, hopes, lines, ctx, of)
                 if may == CLOSES and ctx[C_HEED]:
-                    fine = not refused(words, entries, ctx, row, tables.word[unit], done)
-        elif ctx[C_OTHERS] >> tables.word[unit] & 1:
+                    fine = not refused(book, lines, ctx, row, which, done)
+        elif ctx[C_OTHERS] >> which & 1:
             may = CLOSES
-            ahead = other_outlook(tables, words, row, tables.word[unit])
+            ahead = other_outlook(book, reals, row, which)
         if whole and unit == first:
             if may and fine:
                 return ahead
@@ -311,30 +264,50 @@ def judge(
         return -np.inf
     hope = np.log(hope / (stop - first))
     if whole:
-        hope += words.strain[0]
+        hope += reals[0]
     return hope
 
 
 @jit
-def other_outlook(tables: Tables, words: Words, row: np.ndarray, which: int) -> float:
-    """Outlook of the state after a mark, a break or the end: see `outlook.Outlook.others`."""
-    cut = row[CUT] % tables.cut_after.shape[0]
-    if which < len(tables.mark_mid):
-        cut = max(tables.cut_after[cut, which], 0)
-    left = words.left_after[row[LINE]]
-    budget = row[BUDGET]
+def chance(book: np.ndarray, reals: np.ndarray, left: int, done: int, cut: int) -> float:
+    """`Outlook.chance`: left syllables to come, the season word there or not, cuts so far."""
+    return float(reals[1 + (2 * left + done) * book[bk.N_CUTS] + cut])
+
+
+@jit
+def most_left(budget: int) -> int:
+    """The largest number of syllables in a budget (a bit set)."""
+    most = 0
     while budget > 1:
         budget >>= 1
-        left += 1
-    done = words.to_done[row[SEASON]]
-    return float(words.chance[left, done, cut])
+        most += 1
+    return most
+
+
+@jit
+def other_outlook(book: np.ndarray, reals: np.ndarray, row: np.ndarray, which: int) -> float:
+    """Outlook of the state after a mark, a break or the end: see `outlook.Outlook.others`."""
+    cut = row[CUT] % book[bk.N_CUTS]
+    if which < book[bk.N_MARKS]:
+        cut = max(int(book[book[bk.CUT_AFTER] + cut * book[bk.N_MARKS] + which]), 0)
+    left = int(book[book[bk.LEFT_AFTER] + row[LINE]]) + most_left(row[BUDGET])
+    return chance(book, reals, left, int(book[book[bk.TO_DONE] + row[SEASON]]), cut)
+
+
+@jit
+def may_close(book: np.ndarray, row: np.ndarray) -> bool:
+    """May the line end on its last word, as far as that word goes?"""
+    last = row[LAST]
+    if last < 0 or not row[BUDGET] & 1:
+        return False
+    shape = book[book[bk.TYPE_SHAPE] + book[book[bk.TYPE_OF] + last]]
+    return not book[book[bk.SHAPE_DANGLES] + shape] and not rhymes(book, row, row[LINE], last)
 
 
 @jit
 def other_units(
-    tables: Tables,
-    words: Words,
-    entries: Entries,
+    book: np.ndarray,
+    lines: np.ndarray,
     row: np.ndarray,
     ready: int,
     start: int,
@@ -343,36 +316,34 @@ def other_units(
 ) -> int:
     """Bits of what may come that is no word: bit m mark m, then the line break, then the end.
 
-    start: may the line that follows be filled, as bits 2 * cut + (season word there); closes: the
-    line may end on its last word, as far as that word goes.
+    start: `starting_bits`; closes: see `may_close`.
     """
-    n_marks = len(tables.mark_mid)
+    n_marks, n_states = int(book[bk.N_MARKS]), int(book[bk.N_STATES])
     budget = row[BUDGET]
     if row[LAST] < 0 or budget == 0:
         return 0
-    flushed = tables.season_flush[row[SEASON]]
-    done = words.to_done[flushed]
-    cut = row[CUT] % tables.cut_after.shape[0]
-    is_last = row[LINE] == len(tables.line_bits) - 1
+    flushed = int(book[book[bk.FLUSH] + row[SEASON]])
+    done = int(book[book[bk.TO_DONE] + flushed])
+    cut = row[CUT] % book[bk.N_CUTS]
+    is_last = row[LINE] == book[bk.N_LINES] - 1
     closes = closes and budget & 1 != 0
     found = 0
-    ends = closes and start >> (2 * cut + done) & 1
+    ends = closes and start >> (2 * cut + done) & 1 != 0
     if ends:
-        found = 1 << (n_marks + int(is_last and words.has_end[0]))
+        found = 1 << (n_marks + int(is_last and book[bk.HAS_END] != 0))
     if after_word:
         for mark in range(n_marks):
-            after = tables.cut_after[cut, mark]
-            fine = (
-                tables.mark_mid[mark]
-                and after >= 0
-                and entries.next_word[ready, after, flushed] & budget & ~1 != 0
-            )
+            after = int(book[book[bk.CUT_AFTER] + cut * n_marks + mark])
+            fine = False
+            if book[book[bk.MARK_MID] + mark] and budget & ~1 and after >= 0:
+                at = (int(book[bk.N_CUTS]) + after) * n_states + flushed
+                fine = lines[ready, at] & budget & ~1 != 0
             if closes and not fine:
-                if is_last:
-                    fine = tables.mark_close[1, mark] and ends
-                else:
-                    fine = tables.mark_close[0, mark] and after >= 0
-                    fine = fine and start >> (2 * after + done) & 1
+                if book[book[bk.MARK_CLOSE] + int(is_last) * n_marks + mark]:
+                    if is_last:
+                        fine = ends
+                    else:
+                        fine = after >= 0 and start >> (2 * after + done) & 1 != 0
             if fine:
                 found |= 1 << mark
     return found
@@ -380,58 +351,61 @@ def other_units(
 
 # -- entries -----------------------------------------------------------------------------------
 @jit
-def forms_of(tables: Tables, row: np.ndarray, at_start: bool) -> int:
+def forms_of(book: np.ndarray, row: np.ndarray, at_start: bool) -> int:
     """Bits of the forms (neutral, lower, capital) in which a word may be written here."""
     if not at_start:
         return 7
     found = 0
     for form in range(3):
-        if tables.style_next[row[STYLE] >> 1, row[STYLE] & 1, form] >= 0:
+        if book[book[bk.STYLE_NEXT] + row[STYLE] * 3 + form] >= 0:
             found |= 1 << form
     return found
 
 
 @jit
-def line_known(tables: Tables, words: Words, entries: Entries, row: np.ndarray, need: np.ndarray):
+def line_known(book: np.ndarray, found: np.ndarray, row: np.ndarray, need: np.ndarray) -> int:
     """The number under which this line, after these line ends, is known. -1: `need` says what."""
     sounds = 0
-    if len(words.special):
+    if book[bk.N_SPECIAL]:
         for place in range(row[LINE]):
-            crucial = words.crucial[row[ENDS + place]]
+            crucial = int(book[book[bk.CRUCIAL] + row[ENDS + place]])
             if crucial:
-                following = find_sound(entries, sounds, crucial)
+                following = look_up(found, sounds, OF_SOUND | crucial)
                 if following < 0:
                     need[0], need[1], need[2] = NEED_SOUND, sounds, crucial
                     return -1
                 sounds = following
-    ready = entries.ready[row[LINE], sounds]
+    ready = look_up(found, sounds, OF_LINE | row[LINE])
     if ready < 0:
         need[0], need[1], need[2] = NEED_LINE, row[LINE], sounds
     return ready
 
 
 @jit
-def base_key(tables: Tables, row: np.ndarray, at_start: bool, ready: int):
-    """What an entry depends on, as two integers. See `unpacked_base`."""
-    forms = 8 + forms_of(tables, row, True) if at_start else 0
+def base_key(book: np.ndarray, row: np.ndarray, at_start: bool, ready: int) -> tuple[int, int]:
+    """What an entry depends on, as two integers."""
+    forms = 8 + forms_of(book, row, True) if at_start else 0
     a = row[BUDGET] | row[LINE] << 32 | forms << 38 | row[CUT] << 44
-    return a, int(tables.season_flush[row[SEASON]]) | ready << 24
+    return a, OF_BASE | int(book[book[bk.FLUSH] + row[SEASON]]) | ready << 24
 
 
 @jit
 def set_context(
-    tables: Tables, entries: Entries, row: np.ndarray, at_start: bool, ready: int, ctx: np.ndarray
+    book: np.ndarray,
+    found: np.ndarray,
+    row: np.ndarray,
+    at_start: bool,
+    ready: int,
+    ctx: np.ndarray,
 ) -> int:
     """Set a context up for `judge`; sounds unheeded, no mark allowed yet. Returns the base or -1."""
-    a, b = base_key(tables, row, at_start, ready)
-    base = find_key(entries.base_key, entries.base_slot, a, b)
-    if base < 0:
-        return -1
+    a, b = base_key(book, row, at_start, ready)
+    base = look_up(found, a, b)
     ctx[C_BASE] = base
     ctx[C_SEASON] = row[SEASON]
-    ctx[C_CUT] = settled_cut(tables, row[CUT])
+    ctx[C_CUT] = settled_cut(book, row[CUT])
     ctx[C_READY] = ready
-    ctx[C_FORMS] = forms_of(tables, row, at_start)
+    ctx[C_FORMS] = forms_of(book, row, at_start)
     ctx[C_OTHERS] = 0
     ctx[C_LINE] = row[LINE]
     ctx[C_HEED] = 0
@@ -440,72 +414,79 @@ def set_context(
 
 @jit
 def add_base(
-    tables: Tables, words: Words, entries: Entries, row: np.ndarray, at_start: bool, ready: int
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    row: np.ndarray,
+    at_start: bool,
+    ready: int,
+    position: np.ndarray,
+    outlook: np.ndarray,
+    bits: np.ndarray,
 ) -> int:
     """Work out the entry of a state and add it: the season state as a break leaves it, whatever
-    mark could come. The arena must have room for all of `order`. Returns its number."""
-    number = entries.used[N_BASES]
-    a, b = base_key(tables, row, at_start, ready)
-    slot = -1 - find_key(entries.base_key, entries.base_slot, a, b)
+    mark could come. position, outlook (the arena) must have room for all of the order; bits: int32
+    (entries, words of 32 tokens), the entries as bitmasks. Returns its number."""
+    base, hope, lines = entries.base, entries.hope, entries.lines
+    number = entries.used[U_BASES]
+    a, b = base_key(book, row, at_start, ready)
+    enter(entries.found, a, b, number)
+    entries.used[U_FOUND] += 1
+    entries.used[U_BASES] = number + 1
     plain = row.copy()
-    plain[SEASON] = tables.season_flush[row[SEASON]]
-    cut = settled_cut(tables, row[CUT])
-    rest = words.left_after[row[LINE]]
-    closes = 0
-    for shape in range(len(words.shape_bits)):
-        after = shift_budget(row[BUDGET], words.shape_bits[shape])
-        entries.after[number, shape] = after
-        left = rest
-        if after & 1 and not words.shape_dangles[shape]:
-            closes = 1
-        while after > 1:
-            after >>= 1
-            left += 1
+    plain[SEASON] = book[book[bk.FLUSH] + row[SEASON]]
+    cut = settled_cut(book, row[CUT])
+    rest = int(book[book[bk.LEFT_AFTER] + row[LINE]])
+    base[number, B_CLOSES] = 0
+    for shape in range(book[bk.N_SHAPES]):
+        after = shift_budget(row[BUDGET], shape_bits(book, shape))
+        base[number, B_AFTER + shape] = after
+        if after & 1 and not book[book[bk.SHAPE_DANGLES] + shape] and cut >= 0:
+            base[number, B_CLOSES] = 1
         for done in range(2):
-            entries.hope[number, shape, done] = words.chance[left, done, max(cut, 0)]
-    begin, name = entries.used[N_ARENA], entries.used[N_ENTRIES]
-    entries.base_key[number, 0], entries.base_key[number, 1] = a, b
-    entries.base_slot[slot] = number
-    entries.base[number, B_ENTRY] = name
-    entries.base[number, B_START] = begin
-    entries.base[number, B_CLOSES] = closes if cut >= 0 else 0
-    entries.used[N_BASES] = number + 1
+            left = rest + most_left(after)
+            hope[number, 2 * shape + done] = chance(book, reals, left, done, max(cut, 0))
+    begin, name = entries.used[U_ARENA], entries.used[U_ENTRIES]
     ctx = np.zeros(_N_CONTEXT, np.int64)
-    set_context(tables, entries, plain, at_start, ready, ctx)
+    set_context(book, entries.found, plain, at_start, ready, ctx)
     if not at_start:
-        start = entries.start[ready, 0]
-        ctx[C_OTHERS] = other_units(tables, words, entries, plain, ready, start, True, True)
-    most = 0
-    while row[BUDGET] >> (most + 1):
-        most += 1
+        start = starting_bits(book, lines, ready, 0)
+        ctx[C_OTHERS] = other_units(book, lines, plain, ready, start, True, True)
+    most = most_left(row[BUDGET])
     fill = begin
     prefix = 0
-    bits = entries.bits[name].view(np.uint32)
-    bits[:] = 0
-    root = 0 if at_start else 1
-    for position in range(len(words.order)):
-        child = words.node_at[root, position]
-        if child < 0 or words.least[position] > most:
+    flags = bits[name].view(np.uint32)
+    flags[:] = 0
+    nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
+    for place in range(book[bk.N_ORDER]):
+        child = int(book[nodes + place])
+        if child < 0 or book[book[bk.LEAST] + place] > most:
             continue
-        outlook = judge(tables, words, entries, ctx, plain, child)
-        if outlook > -np.inf:
-            entries.position[fill] = position
-            entries.outlook[fill] = outlook
+        ahead = judge(book, reals, base, hope, lines, ctx, plain, child)
+        if ahead > -np.inf:
+            position[fill] = place
+            outlook[fill] = ahead
             fill += 1
-            prefix = position + 1
-            token = words.order[position]
-            bits[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
-    entries.used[N_ARENA], entries.used[N_ENTRIES] = fill, name + 1
-    entries.base[number, B_STOP] = fill
-    entries.base[number, B_PREFIX] = prefix
+            prefix = place + 1
+            token = book[book[bk.ORDER] + place]
+            flags[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
+    entries.used[U_ARENA], entries.used[U_ENTRIES] = fill, name + 1
+    base[number, B_ENTRY], base[number, B_PREFIX] = name, prefix
+    base[number, B_START], base[number, B_STOP] = begin, fill
     return int(number)
 
 
 # -- patches -----------------------------------------------------------------------------------
 @jit
+def place_of(book: np.ndarray, unit: int) -> int:
+    """The position in the order of the token that begins a unit."""
+    return int(book[book[bk.PLACE] + book[book[bk.TOP] + unit] - bk.LOWEST_CHILD])
+
+
+@jit
 def add_patch(
-    tables: Tables,
-    words: Words,
+    book: np.ndarray,
+    reals: np.ndarray,
     entries: Entries,
     row: np.ndarray,
     at_start: bool,
@@ -514,60 +495,59 @@ def add_patch(
     b: int,
 ) -> int:
     """Work out in what a state differs from its entry, sounds aside, and keep it under (a, b)."""
+    base, hope, lines, used = entries.base, entries.hope, entries.lines, entries.used
+    n_order = int(book[bk.N_ORDER])
     if (
-        entries.used[N_PATCHES] == len(entries.patch)
-        or entries.used[N_DROPS] + len(words.order) > len(entries.drop)
-        or entries.used[N_EXTRAS] + len(words.order) > len(entries.extra)
+        used[U_PATCHES] == len(entries.patch)
+        or used[U_DROPS] + n_order > len(entries.drop)
+        or used[U_EXTRAS] + n_order > len(entries.extra)
     ):  # full: forget all of them
-        entries.used[N_PATCHES] = entries.used[N_DROPS] = entries.used[N_EXTRAS] = 0
-        entries.patch_slot[:] = -1
-    number = entries.used[N_PATCHES]
-    slot = -1 - find_key(entries.patch_key, entries.patch_slot, a, b)
-    root = 0 if at_start else 1
+        used[U_PATCHES] = used[U_DROPS] = used[U_EXTRAS] = 0
+        entries.patch_found[:, 2] = -1
+    number = used[U_PATCHES]
     # The places where it may differ.
     places = entries.scratch
     n = 0
     if not at_start:
-        for node in words.other_nodes:
-            places[n] = words.place[node - _FIRST]
+        for i in range(book[bk.N_OTHERS]):
+            child = book[book[bk.OTHER_NODES] + i]
+            places[n] = book[book[bk.PLACE] + child - bk.LOWEST_CHILD]
             n += 1
     state = row[SEASON]
-    for i in range(words.odd_start[state], words.odd_start[state + 1]):
-        column = words.odd_column[i]
-        for j in range(words.column_start[column], words.column_start[column + 1]):
-            word = words.column_word[j]
-            for which in range(0 if root else 1, 1 if root else 3):
-                unit = words.unit_of[word, which]
-                if unit >= 0:
-                    places[n] = words.place[words.top[unit] - _FIRST]
+    for i in range(book[book[bk.ODD_START] + state], book[book[bk.ODD_START] + state + 1]):
+        columns = book[bk.COLUMN_START] + book[book[bk.ODD_COLUMN] + i]
+        for j in range(book[columns], book[columns + 1]):
+            units = book[bk.UNIT_OF] + 3 * int(book[book[bk.COLUMN_WORD] + j])
+            for which in range(1 if at_start else 0, 3 if at_start else 1):
+                if book[units + which] >= 0:
+                    places[n] = place_of(book, book[units + which])
                     n += 1
     sort_run(places, n)
     plain = row.copy()
-    plain[SEASON] = tables.season_flush[state]
+    plain[SEASON] = book[book[bk.FLUSH] + state]
     usual = ctx.copy()
     usual[C_SEASON] = plain[SEASON]
     if not at_start:
-        start = entries.start[ctx[C_READY], 0]
-        usual[C_OTHERS] = other_units(
-            tables, words, entries, plain, ctx[C_READY], start, True, True
-        )
-    drops = first_drop = entries.used[N_DROPS]
-    extras = first_extra = entries.used[N_EXTRAS]
+        start = starting_bits(book, lines, ctx[C_READY], 0)
+        usual[C_OTHERS] = other_units(book, lines, plain, ctx[C_READY], start, True, True)
+    drops = first_drop = used[U_DROPS]
+    extras = first_extra = used[U_EXTRAS]
+    nodes = int(book[bk.NODE_AT]) + (0 if at_start else n_order)
     before = -1
     for i in range(n):
         position = places[i]
         if position == before:
             continue
         before = position
-        child = words.node_at[root, position]
-        was = np.float32(judge(tables, words, entries, usual, plain, child))
-        now = np.float32(judge(tables, words, entries, ctx, row, child))
+        child = int(book[nodes + position])
+        was = np.float32(judge(book, reals, base, hope, lines, usual, plain, child))
+        now = np.float32(judge(book, reals, base, hope, lines, ctx, row, child))
         if was != now:
             if was > -np.inf:
                 entries.drop[drops] = position
                 drops += 1
             if now > -np.inf:  # kept in the order of tokens
-                token = words.order[position]
+                token = book[book[bk.ORDER] + position]
                 at = extras
                 while at > first_extra and entries.extra[at - 1] > token:
                     entries.extra[at] = entries.extra[at - 1]
@@ -576,89 +556,91 @@ def add_patch(
                 entries.extra[at] = token
                 entries.extra_outlook[at] = now
                 extras += 1
-    entries.patch_key[number, 0], entries.patch_key[number, 1] = a, b
-    entries.patch_slot[slot] = number
-    entries.patch[number, P_BASE] = ctx[C_BASE]
+    enter(entries.patch_found, a, b, number)
     entries.patch[number, P_DROP], entries.patch[number, P_DROP_STOP] = first_drop, drops
     entries.patch[number, P_EXTRA], entries.patch[number, P_EXTRA_STOP] = first_extra, extras
-    entries.used[N_DROPS], entries.used[N_EXTRAS] = drops, extras
-    entries.used[N_PATCHES] = number + 1
+    used[U_DROPS], used[U_EXTRAS], used[U_PATCHES] = drops, extras, number + 1
     return int(number)
 
 
 @jit
 def gather(
-    tables: Tables,
-    words: Words,
-    entries: Entries,
+    book: np.ndarray,
+    base: np.ndarray,
+    hope: np.ndarray,
+    lines: np.ndarray,
     ctx: np.ndarray,
-    row: np.ndarray,
     at_start: bool,
     word: int,
+    places: np.ndarray,
     n: int,
 ) -> int:
-    """Add to the scratch the places of a word that could only end the line, and may not."""
-    if ctx[C_CUT] < 0:
-        return n
-    may, _, _ = word_may(words, entries, tables.season_next, ctx, words.type_of[word])
+    """Add to `places` those of a word that may only end the line, if that were allowed."""
+    may, _, _ = word_may(book, base, hope, lines, ctx, book[book[bk.TYPE_OF] + word])
     if may != CLOSES:
         return n
+    units = book[bk.UNIT_OF] + 3 * word
     if not at_start:
-        entries.scratch[n] = words.place[words.top[words.unit_of[word, 0]] - _FIRST]
+        places[n] = place_of(book, book[units])
         return n + 1
     for which in range(1, 3):
-        unit = words.unit_of[word, which]
-        if unit >= 0 and ctx[C_FORMS] >> tables.form[unit] & 1:
-            entries.scratch[n] = words.place[words.top[unit] - _FIRST]
+        unit = book[units + which]
+        if unit >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+            places[n] = place_of(book, unit)
             n += 1
     return n
 
 
 @jit
 def sounds_refused(
-    tables: Tables,
-    words: Words,
-    entries: Entries,
+    book: np.ndarray,
+    base: np.ndarray,
+    hope: np.ndarray,
+    lines: np.ndarray,
     ctx: np.ndarray,
     row: np.ndarray,
     at_start: bool,
+    places: np.ndarray,
 ) -> int:
-    """Places of the words that could end the line but for their sound: sorted, in the scratch."""
+    """Positions of the words that could end the line but for their sound: sorted; their number."""
     n = 0
-    base = ctx[C_BASE]
-    if words.rhyme[0]:
+    number = ctx[C_BASE]
+    rule = book[bk.RHYME]
+    if rule != bk.NO_RHYME:
         for line in range(ctx[C_LINE]):
-            end = row[ENDS + line]
-            for i in range(words.sound_start[end], words.sound_start[end + 1]):
-                part = words.sound_part[i]
+            ends = book[bk.SOUND_START] + row[ENDS + line]
+            for i in range(book[ends], book[ends + 1]):
+                part, onset = book[book[bk.SOUND_PART] + i], book[book[bk.SOUND_ONSET] + i]
                 if part < 0:
                     continue
-                for run in range(words.run_start[part], words.run_start[part + 1]):
-                    shape = words.run_shape[run]
-                    if not entries.after[base, shape] & 1 or words.shape_dangles[shape]:
+                runs = book[bk.RUN_START] + part
+                for run in range(book[runs], book[runs + 1]):
+                    shape = book[book[bk.RUN_SHAPE] + run]
+                    may_not = book[book[bk.SHAPE_DANGLES] + shape]
+                    if not base[number, B_AFTER + shape] & 1 or may_not:
                         continue
-                    for k in range(words.run_word[run], words.run_word[run + 1]):
-                        if (
-                            words.rhyme[0] == IDENTICAL
-                            or words.part_onset[k] != words.sound_onset[i]
-                        ):
-                            n = gather(
-                                tables, words, entries, ctx, row, at_start, words.part_word[k], n
-                            )
-    for word in words.special:
-        if entries.after[base, words.type_shape[words.type_of[word]]] & 1 == 0:
-            continue
-        _, _, done = word_may(words, entries, tables.season_next, ctx, words.type_of[word])
-        if not entries.end[ctx[C_READY], words.crucial[word]] >> (2 * ctx[C_CUT] + done) & 1:
-            n = gather(tables, words, entries, ctx, row, at_start, word, n)
-    sort_run(entries.scratch, n)
+                    of_run = book[bk.RUN_WORD] + run
+                    for k in range(book[of_run], book[of_run + 1]):
+                        if rule == bk.IDENTICAL or book[book[bk.PART_ONSET] + k] != onset:
+                            word = int(book[book[bk.PART_WORD] + k])
+                            n = gather(book, base, hope, lines, ctx, at_start, word, places, n)
+    for i in range(book[bk.N_SPECIAL]):
+        word = int(book[book[bk.SPECIAL] + i])
+        of = book[book[bk.TYPE_OF] + word]
+        may, _, done = word_may(book, base, hope, lines, ctx, of)
+        if may == CLOSES:
+            crucial = int(book[book[bk.CRUCIAL] + word])
+            bits = closing_bits(book, lines, ctx[C_READY], crucial)
+            if not bits >> (2 * ctx[C_CUT] + done) & 1:
+                n = gather(book, base, hope, lines, ctx, at_start, word, places, n)
+    sort_run(places, n)
     return n
 
 
 @jit
 def merge_refused(
-    tables: Tables,
-    words: Words,
+    book: np.ndarray,
+    reals: np.ndarray,
     entries: Entries,
     ctx: np.ndarray,
     row: np.ndarray,
@@ -671,15 +653,16 @@ def merge_refused(
     extra_outlook: np.ndarray,
     n_extra: int,
 ) -> tuple[int, int]:
-    """Write a patch less what `sounds_refused` found: positions dropped, tokens added.
+    """Write a patch, and take off what `sounds_refused` found (in the scratch).
 
     Where a token's own word is refused and a longer one is not, the token stays with the outlook
-    of the longer ones: it is dropped and comes again as an extra.
+    of the longer ones: it is dropped and comes again as an extra. extra[:n_extra] beyond the
+    patch's own may be unsorted.
     """
-    root = 0 if at_start else 1
-    low, high = entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]
+    base, hope, lines = entries.base, entries.hope, entries.lines
+    nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
     own = n_extra
-    for i in range(low, high):
+    for i in range(entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]):
         extra[n_extra], extra_outlook[n_extra] = entries.extra[i], entries.extra_outlook[i]
         n_extra += 1
     patched = n_extra
@@ -691,22 +674,29 @@ def merge_refused(
         if position == before:
             continue
         before = position
-        child = words.node_at[root, position]
+        child = int(book[nodes + position])
         now = np.float32(-np.inf)
-        if tables.hi[child] - tables.lo[child] > 1:
+        if book[book[bk.HI] + child] - book[book[bk.LO] + child] > 1:
             ctx[C_HEED] = 1
-            now = np.float32(judge(tables, words, entries, ctx, row, child))
+            now = np.float32(judge(book, reals, base, hope, lines, ctx, row, child))
             ctx[C_HEED] = 0
-            if now > -np.inf and (
-                tables.unit[child] < 0
-                or now == np.float32(judge(tables, words, entries, ctx, row, child))
-            ):
-                continue
-        token = words.order[position]
-        place = own + np.searchsorted(extra[own:patched], token)
-        if place < patched and extra[place] == token:
-            extra_outlook[place] = now
-            removed += now == -np.inf
+            if now > -np.inf:
+                if book[book[bk.UNIT] + child] < 0:
+                    continue
+                was = np.float32(judge(book, reals, base, hope, lines, ctx, row, child))
+                if now == was:
+                    continue
+        token = book[book[bk.ORDER] + position]
+        low, high = own, patched
+        while low < high:
+            middle = (low + high) >> 1
+            if extra[middle] < token:
+                low = middle + 1
+            else:
+                high = middle
+        if low < patched and extra[low] == token:
+            extra_outlook[low] = now
+            removed += int(now == -np.inf)
             continue
         while at < drop_stop and entries.drop[at] < position:
             drop[n_drop] = entries.drop[at]
@@ -734,15 +724,12 @@ def merge_refused(
 # -- the masks of a batch ----------------------------------------------------------------------
 @jit
 def fill_masks(
-    tables: Tables,
-    words: Words,
+    book: np.ndarray,
+    reals: np.ndarray,
     entries: Entries,
     states: np.ndarray,
     first_row: int,
-    entry: np.ndarray,
-    start: np.ndarray,
-    stop: np.ndarray,
-    prefix: np.ndarray,
+    which: np.ndarray,
     drop_start: np.ndarray,
     drop: np.ndarray,
     extra_start: np.ndarray,
@@ -752,20 +739,23 @@ def fill_masks(
 ) -> int:
     """Fill the fields of `mask.Masks` for the rows from `first_row` on; the rows done so far.
 
-    states: int64 (B, width). drop, extra, extra_outlook: with room to spare. need: int64 (4,): if
-    rows are left, need[0] says what is to be made first (NEED_*), need[1:] of what; if that is a
-    base, need[1] tells whether it is one at the start of a line and need[2] its line's number, and
-    the state is in the row of `states` behind the last.
+    states: int64 (B + 1, width), the last row scratch. which: int64 (B,), the row's base or -1.
+    drop, extra, extra_outlook: with room to spare. need: int64 (3,): if rows are left, need[0]
+    says what is to be made first (NEED_*) and need[1:] of what: a line and the sounds before it;
+    sounds so far and one more; for a base whether it stands at the start of a line, and the number
+    of the line, its state being the scratch row.
     """
+    base, hope, lines, found = entries.base, entries.hope, entries.lines, entries.found
     ctx = np.zeros(_N_CONTEXT, np.int64)
     n_rows = len(states) - 1
-    row = states[n_rows]  # the state at the last boundary, or at the one that is here
+    row = states[n_rows]
     n_drop, n_extra = drop_start[first_row], extra_start[first_row]
-    spare = len(words.order)
+    spare = int(book[bk.N_ORDER])
     for b in range(first_row, n_rows):
-        row[:] = states[b]
+        for i in range(len(row)):
+            row[i] = states[b, i]
         node = row[NODE]
-        entry[b], prefix[b], start[b], stop[b] = -1, 0, 0, 0
+        which[b] = -1
         drop_start[b], extra_start[b] = n_drop, n_extra
         if node == FINISHED:
             continue
@@ -773,67 +763,59 @@ def fill_masks(
             need[0] = NEED_ROOM
             return b
         here = n_extra
-        unit = tables.unit[node] if node > MID_ROOT else -1
-        ready = line_known(tables, words, entries, row, need)
+        ready = line_known(book, found, row, need)
         if ready < 0:
             return b
-        if node > MID_ROOT and tables.count[node]:  # the units go on
-            at_start = tables.hi[node] <= tables.hi[LINE_ROOT]
-            if set_context(tables, entries, row, at_start, ready, ctx) < 0:
-                need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
-                return b
-            ctx[C_HEED] = 1
-            if row[LAST] >= 0 and words.has_other[node]:
-                own = words.crucial[row[LAST]]
-                dangles = words.shape_dangles[words.type_shape[words.type_of[row[LAST]]]]
-                closes = not dangles and not rhymes(words, row, row[LINE], row[LAST])
-                ctx[C_OTHERS] = other_units(
-                    tables, words, entries, row, ready, entries.start[ready, own], True, closes
-                )
-            begin = tables.first[node]
-            for child in range(begin, begin + tables.count[node]):
-                outlook = judge(tables, words, entries, ctx, row, child)
-                if outlook > -np.inf:
-                    extra[n_extra] = tables.token[child]
-                    extra_outlook[n_extra] = outlook
-                    n_extra += 1
-        if node > MID_ROOT and unit < 0:
-            continue
         after_word = False
-        if unit >= 0:
-            after_word = tables.kind[unit] == WORD
-            commit_unit(tables, row, unit)
-            node = MID_ROOT
+        if node > MID_ROOT:
+            count = book[book[bk.COUNT] + node]
+            if count:  # the unit may go on
+                at_start = book[book[bk.HI] + node] <= book[book[bk.HI] + LINE_ROOT]
+                if set_context(book, found, row, at_start, ready, ctx) < 0:
+                    need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
+                    return b
+                ctx[C_HEED] = 1
+                if row[LAST] >= 0 and book[book[bk.HAS_OTHER] + node]:
+                    own = int(book[book[bk.CRUCIAL] + row[LAST]])
+                    start = starting_bits(book, lines, ready, own)
+                    closes = may_close(book, row)
+                    ctx[C_OTHERS] = other_units(book, lines, row, ready, start, True, closes)
+                begin = int(book[book[bk.FIRST] + node])
+                for child in range(begin, begin + count):
+                    ahead = judge(book, reals, base, hope, lines, ctx, row, child)
+                    if ahead > -np.inf:
+                        extra[n_extra] = book[book[bk.TOKEN] + child]
+                        extra_outlook[n_extra] = ahead
+                        n_extra += 1
+            unit = book[book[bk.UNIT] + node]
+            if unit < 0:
+                continue
+            after_word = book[book[bk.KIND] + unit] == WORD
+            commit(book, row, unit)
         at_start = node == LINE_ROOT
-        base = set_context(tables, entries, row, at_start, ready, ctx)
-        if base < 0:
+        number = set_context(book, found, row, at_start, ready, ctx)
+        if number < 0:
             need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
             return b
-        closes = False
-        own = 0
-        last = row[LAST]
-        if last >= 0 and row[BUDGET] & 1:
-            dangles = words.shape_dangles[words.type_shape[words.type_of[last]]]
-            closes = not dangles and not rhymes(words, row, row[LINE], last)
-            own = words.crucial[last]
-        following = int(entries.start[ready, own])
-        forms = ctx[C_FORMS]
-        flags = int(after_word) | int(closes) << 1 | forms << 2 | int(at_start) << 5
+        which[b] = number
+        closes = may_close(book, row)
+        own = int(book[book[bk.CRUCIAL] + row[LAST]]) if closes else 0
+        start = starting_bits(book, lines, ready, own)
+        flags = int(after_word) | int(closes) << 1 | ctx[C_FORMS] << 2 | int(at_start) << 5
         a = row[BUDGET] | row[LINE] << 32 | flags << 38 | row[CUT] << 44
-        c = row[SEASON] | ready << 24 | following << 56
-        patch = find_key(entries.patch_key, entries.patch_slot, a, c)
-        if not at_start and last >= 0:
-            ctx[C_OTHERS] = other_units(
-                tables, words, entries, row, ready, following, after_word, closes
-            )
-        if patch < 0:
-            patch = add_patch(tables, words, entries, row, at_start, ctx, a, c)
-        entry[b] = entries.base[base, B_ENTRY]
-        start[b], stop[b] = entries.base[base, B_START], entries.base[base, B_STOP]
-        prefix[b] = entries.base[base, B_PREFIX]
+        c = row[SEASON] | ready << 24 | start << 56
+        at = find_key(entries.patch_found, a, c)
+        if at >= 0:
+            patch = int(entries.patch_found[at, 2])
+        else:
+            if not at_start:
+                ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
+            patch = add_patch(book, reals, entries, row, at_start, ctx, a, c)
         n_places = 0
-        if entries.base[base, B_CLOSES] and (row[LINE] or len(words.special)):
-            n_places = sounds_refused(tables, words, entries, ctx, row, at_start)
+        if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
+            n_places = sounds_refused(
+                book, base, hope, lines, ctx, row, at_start, entries.scratch
+            )
         if n_places == 0:
             for i in range(entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]):
                 drop[n_drop] = entries.drop[i]
@@ -843,27 +825,49 @@ def fill_masks(
                 extra_outlook[n_extra] = entries.extra_outlook[i]
                 n_extra += 1
         else:
+            if not at_start:
+                ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             n_drop, n_extra = merge_refused(
-                tables, words, entries, ctx, row, at_start, patch, n_places,
+                book, reals, entries, ctx, row, at_start, patch, n_places,
                 drop, n_drop, extra, extra_outlook, n_extra,
             )  # fmt: skip
-        # Each of the two or three runs of extras is ascending; so is what comes out.
+        # What was added are two or three runs, each nearly sorted.
         for i in range(here + 1, n_extra):
-            token, hope = extra[i], extra_outlook[i]
+            token, ahead32 = extra[i], extra_outlook[i]
             at = i
             while at > here and extra[at - 1] > token:
                 extra[at], extra_outlook[at] = extra[at - 1], extra_outlook[at - 1]
                 at -= 1
-            extra[at], extra_outlook[at] = token, hope
+            extra[at], extra_outlook[at] = token, ahead32
     drop_start[n_rows], extra_start[n_rows] = n_drop, n_extra
     return n_rows
 
 
 @jit
-def fill_bitmasks(
-    words: Words,
-    entries: Entries,
+def take_bases(
+    base: np.ndarray,
+    which: np.ndarray,
     entry: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    prefix: np.ndarray,
+) -> None:
+    """Entry, start, stop and prefix of each row from its base, as in `mask.Masks`."""
+    for b in range(len(which)):
+        number = which[b]
+        if number < 0:
+            entry[b], start[b], stop[b], prefix[b] = -1, 0, 0, 0
+        else:
+            entry[b], prefix[b] = base[number, B_ENTRY], base[number, B_PREFIX]
+            start[b], stop[b] = base[number, B_START], base[number, B_STOP]
+
+
+@jit
+def fill_bitmasks(
+    book: np.ndarray,
+    base: np.ndarray,
+    bits: np.ndarray,
+    which: np.ndarray,
     drop_start: np.ndarray,
     drop: np.ndarray,
     extra_start: np.ndarray,
@@ -871,17 +875,18 @@ def fill_bitmasks(
     bitmask: np.ndarray,
 ) -> None:
     """Write masks, as `fill_masks` gives them, into int32 bitmasks (B, >= V/32)."""
-    known = min(entries.bits.shape[1], bitmask.shape[1])
-    for b in range(len(entry)):
+    known = min(bits.shape[1], bitmask.shape[1])
+    one = np.uint32(1)
+    for b in range(len(which)):
         out = bitmask[b].view(np.uint32)
-        if entry[b] >= 0:
-            out[:known] = entries.bits[entry[b]].view(np.uint32)[:known]
+        if which[b] >= 0:
+            out[:known] = bits[base[which[b], B_ENTRY]].view(np.uint32)[:known]
             out[known:] = 0
         else:
             out[:] = 0
         for i in range(drop_start[b], drop_start[b + 1]):
-            token = words.order[drop[i]]
-            out[token >> 5] &= ~(np.uint32(1) << np.uint32(token & 31))
+            token = book[book[bk.ORDER] + drop[i]]
+            out[token >> 5] &= ~(one << np.uint32(token & 31))
         for i in range(extra_start[b], extra_start[b + 1]):
             token = extra[i]
-            out[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
+            out[token >> 5] |= one << np.uint32(token & 31)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sounds
+from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 from constrained_gpt.lattice.season_automaton import OWED
 
 OWED_TARGET, DONE_TARGET = 0, 1  # a line break leaves the season word owed or done
@@ -68,6 +68,7 @@ class Alive:
             special = [rules.by_part[p] for p in self.critical if p in rules.by_part]
             if special:
                 self._special = np.unique(np.concatenate(special)).astype(np.int32)
+        self._number_sounds()
         closers = ~rules.dangling
         self._closing_words = np.bincount(
             rules.type_of[closers], minlength=len(rules.type_bits)
@@ -85,6 +86,26 @@ class Alive:
             "critical": np.array(sorted(self.critical), dtype=np.str_),
             "starts": np.stack(starts) if starts else np.zeros(shape, bool),
         }
+
+    def _number_sounds(self) -> None:
+        """crucial_sets: the sets of sounds of special words by number, none first. crucial_of:
+        int32 (words + outside,), each word's number."""
+        self.crucial_sets: list[Sounds] = [NO_SOUNDS]
+        self.crucial_of = np.zeros(len(self.rules.bits), np.int32)
+        self._crucial_number = {NO_SOUNDS: 0}
+        for word in self._special.tolist():
+            self.crucial_of[word] = self._number(self.rules.sounds[word])
+
+    def _number(self, sounds: tuple[Sound, ...]) -> int:
+        crucial = self.canonical(frozenset(sounds))
+        if crucial not in self._crucial_number:
+            self._crucial_number[crucial] = len(self.crucial_sets)
+            self.crucial_sets.append(crucial)
+        return self._crucial_number[crucial]
+
+    def hear(self, sounds: tuple[Sound, ...]) -> None:
+        """Number the sounds of a line end from outside the lexicon, after all before."""
+        self.crucial_of = np.append(self.crucial_of, np.int32(self._number(sounds)))
 
     def forget(self) -> None:
         """Drop the tables made on demand; they are made again when asked for."""

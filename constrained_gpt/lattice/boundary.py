@@ -1,17 +1,18 @@
 """The lattice's masks for whole batches: arrays for `kernels.boundary`, and what those still miss.
 
-`words_of` lays out what never changes; `Boundary` keeps what grows and fills it when the kernel
+`book_of` lays out what never changes; `Boundary` keeps what grows and fills it when the kernel
 asks for a line after new sounds or for a new entry. Knows no model and no text. Called by
 `lattice`, whose `candidates` is the slow twin of `Boundary.masks`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 
+from constrained_gpt.kernels import book as bk
 from constrained_gpt.kernels import boundary as kb
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
@@ -89,185 +90,193 @@ class Names:
         self.onset = np.array(onsets, np.int32)
 
 
-def words_of(
-    tables: km.Tables, rules: Rules, alive: Alive, outlook: Outlook, has_end: bool
-) -> tuple[kb.Words, list[Sounds], Names]:
-    """The arrays of the kernel; the sets of crucial sounds by number (0: none); names of sounds."""
+def book_of(
+    tables: km.Tables, rules: Rules, alive: Alive, names: Names, n_vocab: int
+) -> np.ndarray:
+    """The book of a lattice: see `kernels.book`."""
     order, least = order_of(tables, rules)
-    n_units = len(tables.kind)
+    n_words = len(rules.bits)
     is_word = tables.kind == km.WORD
-    unit_type = np.full(n_units, -1, np.int32)
+    unit_type = np.full(len(is_word), -1, np.int32)
     unit_type[is_word] = rules.type_of[tables.word[is_word]]
-    first = int(tables.first[km.LINE_ROOT])
+    lowest = int(tables.first[km.LINE_ROOT])
     n_line, n_mid = int(tables.count[km.LINE_ROOT]), int(tables.count[km.MID_ROOT])
-    nodes = np.arange(first, first + n_line + n_mid)
+    nodes = np.arange(lowest, lowest + n_line + n_mid)
     top = np.repeat(nodes, tables.hi[nodes] - tables.lo[nodes]).astype(np.int32)
     by_token = np.argsort(order, kind="stable")
     place = by_token[np.searchsorted(order[by_token], tables.token[nodes])].astype(np.int32)
     node_at = np.full((2, len(order)), -1, np.int32)
     node_at[0, place[:n_line]] = nodes[:n_line]
     node_at[1, place[n_line:]] = nodes[n_line:]
+    root_child = np.full((2, n_vocab), -1, np.int32)
+    root_child[0, tables.token[nodes[:n_line]]] = nodes[:n_line]
+    root_child[1, tables.token[nodes[n_line:]]] = nodes[n_line:]
     units = np.flatnonzero(is_word)
-    unit_of = np.full((len(rules.bits), 3), -1, np.int32)
-    opens = units < tables.hi[km.LINE_ROOT]
-    slot = np.where(opens, np.where(tables.form[units] == 2, 2, 1), 0)
+    unit_of = np.full((n_words, 3), -1, np.int32)
+    slot = np.where(units < tables.hi[km.LINE_ROOT], np.maximum(tables.form[units], 1), 0)
     unit_of[tables.word[units], slot] = units
     others = np.concatenate([[0], np.cumsum(~is_word)])
-    has_other = (others[tables.hi] > others[tables.lo]).astype(np.uint8)
-    mid_nodes = nodes[n_line:]
-    # Shapes.
+    has_other = others[tables.hi] > others[tables.lo]
+    other_nodes = nodes[n_line:][has_other[nodes[n_line:]]]
     pairs = np.stack([rules.type_bits, rules.type_dangling.astype(np.int64)], axis=1)
     shapes, type_shape = np.unique(pairs, axis=0, return_inverse=True)
-    type_shape = type_shape.reshape(-1).astype(np.int32)
-    # Season.
+    type_shape = type_shape.reshape(-1)
     season = rules.season
     odd_state, odd_column = np.nonzero(season.next != season.next[season.flush])
-    by_column = np.argsort(rules.column, kind="stable").astype(np.int32)
-    # Sounds: runs of words of one part and one shape, each in the order of their positions.
-    names = Names(rules)
-    n_words = len(rules.bits)
+    by_column = np.argsort(rules.column, kind="stable")
+    # Runs of words of one part and one shape, each in the order of their positions.
     word = np.repeat(np.arange(n_words), np.diff(names.start))
     shape = type_shape[rules.type_of[word]]
-    position = place[top[unit_of[word, 0]] - first]
-    by = np.lexsort((position, shape, names.part))
+    position = place[top[unit_of[:, 0]] - lowest]
+    by = np.lexsort((position[word], shape, names.part))
     part, shape, word = names.part[by], shape[by], word[by]
     new = np.ones(len(part), bool)
     new[1:] = (part[1:] != part[:-1]) | (shape[1:] != shape[:-1])
     run = np.flatnonzero(new)
-    # Crucial sounds.
     special = alive.special_words()
-    by_place = np.argsort(place[top[unit_of[special, 0]] - first], kind="stable")
-    special = special[by_place].astype(np.int32)
-    crucial_sets: list[Sounds] = [NO_SOUNDS]
-    number = {NO_SOUNDS: 0}
-    crucial = np.zeros(n_words, np.int32)
-    for which in special:
-        sounds = alive.canonical(frozenset(rules.sounds[which]))
-        if sounds not in number:
-            number[sounds] = len(crucial_sets)
-            crucial_sets.append(sounds)
-        crucial[which] = number[sounds]
-    rest = [sum(rules.lines[line + 1 :]) for line in range(len(rules.lines))]
-    return (
-        kb.Words(
-            unit_type=unit_type,
-            top=top,
-            unit_of=unit_of,
-            place=place,
-            node_at=node_at,
-            least=least,
-            other_nodes=mid_nodes[has_other[mid_nodes] > 0].astype(np.int32),
-            has_other=has_other,
-            type_of=rules.type_of,
-            type_shape=type_shape,
-            type_column=rules.type_column,
-            shape_bits=np.ascontiguousarray(shapes[:, 0]),
-            shape_dangles=shapes[:, 1].astype(np.uint8),
-            to_done=(season.flush == season.done).astype(np.uint8),
-            odd_start=_ranges(odd_state, len(season.next)),
-            odd_column=odd_column.astype(np.int32),
-            column_start=_ranges(rules.column[by_column], season.next.shape[1]),
-            column_word=by_column,
-            rhyme=np.array([("off", "perfect", "identical").index(rules.rhyme)], np.int64),
-            sound_start=names.start,
-            sound_part=names.part,
-            sound_onset=names.onset,
-            run_start=_ranges(part[run], len(names.parts)),
-            run_shape=shape[run].astype(np.int32),
-            run_word=np.append(run, len(part)).astype(np.int32),
-            part_word=word.astype(np.int32),
-            part_onset=names.onset[by],
-            crucial=crucial,
-            special=special,
-            left_after=np.array(rest, np.int32),
-            chance=outlook.chance,
-            strain=np.array([STRAIN]),
-            has_end=np.array([has_end], np.uint8),
-            order=order,
-        ),
-        crucial_sets,
-        names,
+    special = special[np.argsort(position[special], kind="stable")]
+    scalars = {
+        "n_order": len(order),
+        "n_others": len(other_nodes),
+        "n_special": len(special),
+        "n_shapes": len(shapes),
+        "n_columns": season.next.shape[1],
+        "n_states": len(season.next),
+        "n_cuts": rules.n_cuts,
+        "n_marks": len(rules.mark_mid),
+        "n_lines": len(rules.lines),
+        "n_crucial": len(alive.crucial_sets),
+        "rhyme": ("off", "perfect", "identical").index(rules.rhyme),
+        # Base models end a poem with a line break: then no unit is an END.
+        "has_end": int((tables.kind == km.END).any()),
+        "n_vocab": n_vocab,
+        "n_types": len(rules.type_bits),
+        "n_words": n_words,
+        "season_done": season.done,
+    }
+    return bk.written(
+        scalars,
+        {
+            **{f: getattr(tables, f) for f in ("first", "count", "token", "lo", "hi", "unit")},
+            **{f: getattr(tables, f) for f in ("kind", "word", "form", "cut_after", "style_next")},
+            **{f: getattr(tables, f) for f in ("mark_mid", "mark_close", "mark_sentence")},
+            "has_other": has_other,
+            "unit_type": unit_type,
+            "top": top,
+            "type_of": rules.type_of,
+            "unit_of": unit_of,
+            "sound_start": names.start,
+            "sound_part": names.part,
+            "sound_onset": names.onset,
+            "crucial": alive.crucial_of,
+            "type_shape": type_shape,
+            "type_column": rules.type_column,
+            "shape_bits": (shapes[:, 0] & 0xFFFFFFFF).astype(np.uint32).view(np.int32),
+            "shape_dangles": shapes[:, 1],
+            "order": order,
+            "least": least,
+            "node_at": node_at,
+            "place": place,
+            "root_child": root_child,
+            "other_nodes": other_nodes,
+            "flush": season.flush,
+            "to_done": season.flush == season.done,
+            "odd_start": _ranges(odd_state, len(season.next)),
+            "odd_column": odd_column,
+            "column_start": _ranges(rules.column[by_column], season.next.shape[1]),
+            "column_word": by_column,
+            "run_start": _ranges(part[run], len(names.parts)),
+            "run_shape": shape[run],
+            "run_word": np.append(run, len(part)),
+            "part_word": word,
+            "part_onset": names.onset[by],
+            "special": special,
+            "left_after": [sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))],
+            "lines": rules.lines,
+            "season_next": season.next,
+        },
     )
 
 
 class Boundary:
     """Masks for batches of state rows. Thread-safe: one call at a time.
 
-    The arrays in `entries` only grow, or are replaced by new ones: what a caller was given stays
-    as it was.
+    Its arrays only grow, or are replaced by new ones: what a caller was given stays as it was.
     """
 
     def __init__(
-        self,
-        tables: km.Tables,
-        rules: Rules,
-        alive: Alive,
-        words: kb.Words,
-        crucial_sets: list[Sounds],
-        names: Names,
-        n_vocab: int,
+        self, book: np.ndarray, rules: Rules, alive: Alive, outlook: Outlook, names: Names
     ) -> None:
-        self._tables, self._rules, self._alive = tables, rules, alive
-        self._words, self._crucial_sets, self._names = words, crucial_sets, names
-        self._n_vocab = n_vocab
+        self.book = book
+        self._rules, self._alive, self._names = rules, alive, names
+        self._reals = np.concatenate([[STRAIN], outlook.chance.reshape(-1)])
         self._lock = threading.RLock()
         self._width = km.ENDS + len(rules.lines)
-        self._need = np.zeros(4, np.int64)
+        self._need = np.zeros(3, np.int64)
         self._drop = np.zeros(0, np.int32)
         self._extra = np.zeros(0, np.int32)
         self._extra_outlook = np.zeros(0, np.float32)
-        self._entries = self._nothing_yet()
-
-    @property
-    def order(self) -> np.ndarray:
-        """Tokens that may begin a unit: int32 (S,)."""
-        return self._words.order
+        self.order = bk.table(book, bk.ORDER)
+        self._nothing_yet()
 
     # -- questions --------------------------------------------------------------------------
     def masks(self, states: np.ndarray) -> km.Masks:
         """The masks of state rows, int64 (B, width)."""
+        n = len(states)
+        entry, prefix = np.empty(n, np.int32), np.empty(n, np.int32)
+        start, stop = np.empty(n, np.int64), np.empty(n, np.int64)
         with self._lock:
-            found = self._filled(states)
-            drops, extras = int(found.drop_start[-1]), int(found.extra_start[-1])
-            return found._replace(
-                drop=found.drop[:drops].copy(),
-                extra_token=found.extra_token[:extras].copy(),
-                extra_outlook=found.extra_outlook[:extras].copy(),
+            which, drop_start, extra_start = self._filled(states)
+            kb.take_bases(self._entries.base, which, entry, start, stop, prefix)
+            drops, extras = int(drop_start[-1]), int(extra_start[-1])
+            return km.Masks(
+                entry,
+                start,
+                stop,
+                self._position,
+                self._outlook,
+                prefix,
+                drop_start,
+                self._drop[:drops].copy(),
+                extra_start,
+                self._extra[:extras].copy(),
+                self._extra_outlook[:extras].copy(),
             )
 
     def fill(self, states: np.ndarray, bitmask: np.ndarray) -> None:
         """The masks of state rows (B, width) as int32 bitmasks (B, >= V/32), in place."""
         with self._lock:
-            found = self._filled(states)
+            which, drop_start, extra_start = self._filled(states)
             kb.fill_bitmasks(
-                self._words, self._entries, found.entry, found.drop_start, found.drop,
-                found.extra_start, found.extra_token, bitmask,
+                self.book, self._entries.base, self._bits, which, drop_start, self._drop,
+                extra_start, self._extra, bitmask,
             )  # fmt: skip
 
     def hear(self, sounds: tuple[Sound, ...]) -> None:
         """Add the sounds of a line end from outside the lexicon, numbered after all before."""
         with self._lock:
-            words, names = self._words, self._names
-            parts = [names.parts.get(part, -1) for part, _ in sounds]
-            onsets = [names.onsets.setdefault(onset, len(names.onsets)) for _, onset in sounds]
-            crucial = self._alive.canonical(frozenset(sounds))
-            if crucial not in self._crucial_sets:
-                self._crucial_sets.append(crucial)
-                self._entries = self._nothing_yet()  # whose tables have a column for each set
-            number = self._crucial_sets.index(crucial)
-
-            def longer(array: np.ndarray, more: list[int]) -> np.ndarray:
-                return np.concatenate([array, np.array(more, np.int32)])
-
-            self._words = words._replace(
-                sound_start=longer(words.sound_start, [int(words.sound_start[-1]) + len(sounds)]),
-                sound_part=longer(words.sound_part, parts),
-                sound_onset=longer(words.sound_onset, onsets),
-                crucial=longer(words.crucial, [number]),
-            )
+            scalars, tables = bk.opened(self.book)
+            names, alive = self._names, self._alive
+            alive.hear(sounds)
+            more = {
+                "sound_start": [int(tables["sound_start"][-1]) + len(sounds)],
+                "sound_part": [names.parts.get(part, -1) for part, _ in sounds],
+                "sound_onset": [
+                    names.onsets.setdefault(onset, len(names.onsets)) for _, onset in sounds
+                ],
+                "crucial": [int(alive.crucial_of[-1])],
+            }
+            for name, values in more.items():
+                tables[name] = np.concatenate([tables[name], np.array(values, np.int32)])
+            wider = len(alive.crucial_sets) != scalars["n_crucial"]
+            scalars["n_crucial"] = len(alive.crucial_sets)
+            self.book = bk.written(scalars, tables)
+            if wider:  # tables that have a column for each set
+                self._nothing_yet()
 
     # -- filling ----------------------------------------------------------------------------
-    def _filled(self, states: np.ndarray) -> km.Masks:
+    def _filled(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(base of each row, drop_start, extra_start); drops and extras are in the buffers."""
         if states.ndim != 2 or states.shape[1] != self._width or states.dtype != np.int64:
             raise ValueError(
                 f"states are {states.dtype} {states.shape}; they must be int64 "
@@ -276,139 +285,112 @@ class Boundary:
         n = len(states)
         rows = np.empty((n + 1, self._width), np.int64)
         rows[:n] = states
-        rows[n] = 0
-        entry, prefix = np.empty(n, np.int32), np.empty(n, np.int32)
-        start, stop = np.empty(n, np.int64), np.empty(n, np.int64)
+        which = np.empty(n, np.int64)
         drop_start, extra_start = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
         done = 0
         while True:
             done = kb.fill_masks(
-                self._tables, self._words, self._entries, rows, done, entry, start, stop, prefix,
-                drop_start, self._drop, extra_start, self._extra, self._extra_outlook, self._need,
+                self.book, self._reals, self._entries, rows, done, which, drop_start, self._drop,
+                extra_start, self._extra, self._extra_outlook, self._need,
             )  # fmt: skip
             if done == n:
-                break
+                return which, drop_start, extra_start
             if self._make(rows[n]):
                 done = 0  # the entries of before are forgotten
-        entries = self._entries
-        return km.Masks(
-            entry, start, stop, entries.position, entries.outlook, prefix, drop_start,
-            self._drop, extra_start, self._extra, self._extra_outlook,
-        )  # fmt: skip
 
     def _make(self, row: np.ndarray) -> bool:
         """Make what the kernel needs next. True: everything was forgotten to make room for it."""
         kind, *of = self._need.tolist()
+        used = self._entries.used
         if kind == kb.NEED_ROOM:
-            size = 2 * len(self._drop) + 8 * len(self._words.order)
+            size = 2 * len(self._drop) + 4 * len(self.order)
             self._drop = _grown(self._drop, size)
             self._extra = _grown(self._extra, size)
             self._extra_outlook = _grown(self._extra_outlook, size)
             return False
-        if kind == kb.NEED_SOUND:
-            self._add_sound(of[0], of[1])
-            return False
-        used = self._entries.used
-        if kind == kb.NEED_LINE:
-            if used[kb.N_LINES] >= _LINES:
-                self.forget()
-                return True
-            self._add_line(of[0], of[1])
-            return False
-        if used[kb.N_BASES] >= _BASES or used[kb.N_ARENA] + len(self.order) > _ARENA:
+        if (
+            used[kb.U_LINES] >= _LINES
+            or used[kb.U_BASES] >= _BASES
+            or used[kb.U_ARENA] + len(self.order) > max(_ARENA, 4 * len(self.order))
+        ):
             self.forget()
             return True
-        self._add_base(row, bool(of[0]), of[1])
+        if kind == kb.NEED_SOUND:
+            self._add_sound(*of)
+        elif kind == kb.NEED_LINE:
+            self._add_line(*of)
+        else:
+            self._add_base(row, bool(of[0]), of[1])
         return False
 
     def forget(self) -> None:
         """Start anew with no entries; masks given out stay good."""
         with self._lock:
-            self._entries = self._nothing_yet()
+            self._nothing_yet()
             self._alive.forget()
 
-    def _nothing_yet(self) -> kb.Entries:
-        rules, words = self._rules, self._words
-        n_shapes, n_states = len(words.shape_bits), len(rules.season.next)
-        n_order = len(words.order)
+    def _nothing_yet(self) -> None:
+        book, n_order = self.book, len(self.order)
+        n_shapes, n_states = int(book[bk.N_SHAPES]), int(book[bk.N_STATES])
         self._sound_sets: list[Sounds] = [NO_SOUNDS]
         self._sound_numbers = {NO_SOUNDS: 0}
         self._contents: dict[bytes, int] = {}
-        per_place = max(1, int(np.diff(words.sound_start).max(initial=1)))
-        runs = words.run_word[words.run_start]
-        longest = int(np.diff(runs).max(initial=0)) if len(runs) > 1 else 0
-        scratch = 4 * (2 * len(rules.lines) * per_place * longest + 2 * len(words.special))
-        scratch += 8 * (n_order + len(words.type_of))
-        return kb.Entries(
-            position=np.zeros(4 * n_order, np.int32),
-            outlook=np.zeros(4 * n_order, np.float32),
-            base=np.zeros((16, 5), np.int64),
-            after=np.zeros((16, n_shapes), np.int64),
-            hope=np.zeros((16, n_shapes, 2), np.float64),
-            bits=np.zeros((16, -(-self._n_vocab // 32)), np.int32),
-            base_key=np.zeros((16, 2), np.int64),
-            base_slot=np.full(64, -1, np.int32),
-            patch_key=np.zeros((_PATCHES, 2), np.int64),
-            patch_slot=np.full(2 * _PATCHES, -1, np.int32),
-            patch=np.zeros((_PATCHES, 5), np.int64),
+        self._position = np.zeros(4 * n_order, np.int32)
+        self._outlook = np.zeros(4 * n_order, np.float32)
+        self._bits = np.zeros((16, -(-int(book[bk.N_VOCAB]) // 32)), np.int32)
+        # Positions noted at once: of all words with the sounds of all lines, in two forms.
+        sounds = int(np.diff(bk.table(book, bk.SOUND_START)).max(initial=1))
+        runs = bk.table(book, bk.RUN_WORD)[bk.table(book, bk.RUN_START)]
+        rhyming = len(self._rules.lines) * sounds * int(np.diff(runs).max(initial=0))
+        noted = 2 * (rhyming + int(book[bk.N_SPECIAL]) + int(book[bk.N_WORDS])) + n_order
+        width = 2 * (int(book[bk.N_CUTS]) * n_states + int(book[bk.N_CRUCIAL]))
+        self._entries = kb.Entries(
+            base=np.zeros((16, kb.B_AFTER + n_shapes), np.int64),
+            hope=np.zeros((16, 2 * n_shapes), np.float64),
+            lines=np.zeros((len(self._rules.lines), width), np.int64),
+            found=_slots(256),
+            patch_found=_slots(2 * _PATCHES),
+            patch=np.zeros((_PATCHES, 4), np.int64),
             drop=np.zeros(_PATCH_ROOM + n_order, np.int32),
             extra=np.zeros(_PATCH_ROOM + n_order, np.int32),
             extra_outlook=np.zeros(_PATCH_ROOM + n_order, np.float32),
-            sound_key=np.full(64, -1, np.int64),
-            sound_value=np.zeros(64, np.int32),
-            ready=np.full((len(rules.lines), 16), -1, np.int32),
-            mid=np.zeros((len(rules.lines), rules.n_cuts, n_states), np.int64),
-            next_word=np.zeros((len(rules.lines), rules.n_cuts, n_states), np.int64),
-            end=np.zeros((len(rules.lines), len(self._crucial_sets)), np.uint8),
-            start=np.zeros((len(rules.lines), len(self._crucial_sets)), np.uint8),
             used=np.zeros(8, np.int64),
-            scratch=np.zeros(scratch, np.int64),
+            scratch=np.zeros(2 * noted, np.int64),
         )
 
-    def _add_sound(self, so_far: int, crucial: int) -> None:
+    def _room_to_find(self) -> None:
+        """Room for one key more."""
         entries = self._entries
-        following = self._sound_sets[so_far] | self._crucial_sets[crucial]
+        if 2 * entries.used[kb.U_FOUND] >= len(entries.found):
+            found = _slots(4 * len(entries.found))
+            for a, b, value in entries.found[entries.found[:, 2] >= 0].tolist():
+                kb.enter(found, a, b, value)
+            self._entries = entries._replace(found=found)
+
+    def _found(self, a: int, b: int, value: int) -> None:
+        self._room_to_find()
+        kb.enter(self._entries.found, a, b, value)
+        self._entries.used[kb.U_FOUND] += 1
+
+    def _add_sound(self, so_far: int, crucial: int) -> None:
+        following = self._sound_sets[so_far] | self._alive.crucial_sets[crucial]
         if following not in self._sound_numbers:
             self._sound_numbers[following] = len(self._sound_sets)
             self._sound_sets.append(following)
-        if len(self._sound_sets) > entries.ready.shape[1]:
-            ready = np.full((len(entries.ready), 2 * entries.ready.shape[1]), -1, np.int32)
-            ready[:, : entries.ready.shape[1]] = entries.ready
-            entries = entries._replace(ready=ready)
-        key = so_far << 32 | crucial
-        known = {int(k): int(v) for k, v in zip(entries.sound_key, entries.sound_value) if k >= 0}
-        known[key] = self._sound_numbers[following]
-        size = len(entries.sound_key)
-        if 2 * len(known) > size:
-            size *= 4
-            entries = entries._replace(
-                sound_key=np.full(size, -1, np.int64), sound_value=np.zeros(size, np.int32)
-            )
-        else:
-            known = {key: known[key]}
-        for k, v in known.items():
-            at = kb.hashed(k, 0, size)
-            while entries.sound_key[at] >= 0:
-                at = (at + 1) & (size - 1)
-            entries.sound_key[at], entries.sound_value[at] = k, v
-        self._entries = entries
+        self._found(so_far, kb.OF_SOUND | crucial, self._sound_numbers[following])
 
     def _add_line(self, line: int, sounds: int) -> None:
         """Look a line up in `alive`: what can be finished from inside it after these sounds."""
         rules, alive, entries = self._rules, self._alive, self._entries
         ends = self._sound_sets[sounds]
-        number = int(entries.used[kb.N_LINES])
-        if number == len(entries.mid):
-            entries = entries._replace(
-                **{
-                    name: _grown(getattr(entries, name), 2 * number)
-                    for name in ("mid", "next_word", "end", "start")
-                }
-            )
+        number = int(entries.used[kb.U_LINES])
+        if number == len(entries.lines):
+            entries = entries._replace(lines=_grown(entries.lines, 2 * number))
+            self._entries = entries
         table = alive.table(line, ends)
-        entries.mid[number], entries.next_word[number] = table.mid, table.next_word
         known: dict[Sounds, tuple[int, int]] = {}
-        for which, own in enumerate(self._crucial_sets):
+        closing, starting = [], []
+        for own in alive.crucial_sets:
             after = alive.canonical(ends | own)
             if after not in known:
                 closes = starts = 0
@@ -418,41 +400,48 @@ class Boundary:
                         closes |= bit * alive.can_end(line, target, cut, after)
                         starts |= bit * alive.line_start(line + 1, target, cut, after)
                 known[after] = closes, starts
-            entries.end[number, which], entries.start[number, which] = known[after]
-        entries.ready[line, sounds] = number
-        entries.used[kb.N_LINES] = number + 1
-        self._entries = entries
+            closing.append(known[after][0])
+            starting.append(known[after][1])
+        entries.lines[number] = np.concatenate(
+            [table.mid.reshape(-1), table.next_word.reshape(-1), closing, starting]
+        )
+        entries.used[kb.U_LINES] = number + 1
+        self._found(sounds, kb.OF_LINE | line, number)
 
     def _add_base(self, row: np.ndarray, at_start: bool, ready: int) -> None:
+        self._room_to_find()
         entries = self._entries
         used = entries.used
-        more: dict[str, np.ndarray] = {}
-        if used[kb.N_BASES] == len(entries.base):
+        if used[kb.U_BASES] == len(entries.base):
             size = 2 * len(entries.base)
-            for name in ("base", "after", "hope", "base_key"):
-                more[name] = _grown(getattr(entries, name), size)
-            slots = np.full(4 * size, -1, np.int32)
-            for number, (a, b) in enumerate(entries.base_key.tolist()):
-                slots[-1 - kb.find_key(more["base_key"], slots, a, b)] = number
-            more["base_slot"] = slots
-        if used[kb.N_ENTRIES] == len(entries.bits):
-            more["bits"] = _grown(entries.bits, 2 * len(entries.bits))
-        if used[kb.N_ARENA] + len(self.order) > len(entries.position):
-            for name in ("position", "outlook"):
-                old = getattr(entries, name)
-                more[name] = _grown(old, 2 * len(old))
-        entries = self._entries = entries._replace(**more)
-        number = kb.add_base(self._tables, self._words, entries, row, at_start, ready)
+            entries = entries._replace(
+                base=_grown(entries.base, size), hope=_grown(entries.hope, size)
+            )
+            self._entries = entries
+        if used[kb.U_ENTRIES] == len(self._bits):
+            self._bits = _grown(self._bits, 2 * len(self._bits))
+        if used[kb.U_ARENA] + len(self.order) > len(self._position):
+            size = 2 * len(self._position)
+            self._position = _grown(self._position, size)
+            self._outlook = _grown(self._outlook, size)
+        number = kb.add_base(
+            self.book, self._reals, entries, row, at_start, ready,
+            self._position, self._outlook, self._bits,
+        )  # fmt: skip
         # One state's entry is often another's.
         begin, stop = entries.base[number, kb.B_START : kb.B_STOP + 1].tolist()
-        content = entries.position[begin:stop].tobytes() + entries.outlook[begin:stop].tobytes()
-        same = self._contents.setdefault(content, number)
+        content = self._position[begin:stop].tobytes() + self._outlook[begin:stop].tobytes()
+        same = self._contents.setdefault(hashlib.sha256(content).digest(), number)
         if same != number:
-            closes = entries.base[number, kb.B_CLOSES]
-            entries.base[number] = entries.base[same]
-            entries.base[number, kb.B_CLOSES] = closes
-            used[kb.N_ARENA] = begin
-            used[kb.N_ENTRIES] -= 1
+            shared = slice(kb.B_ENTRY, kb.B_PREFIX + 1)
+            entries.base[number, shared] = entries.base[same, shared]
+            used[kb.U_ARENA] = begin
+            used[kb.U_ENTRIES] -= 1
+
+
+def _slots(size: int) -> np.ndarray:
+    """A table for `kernels.boundary.find_key`, empty."""
+    return np.full((size, 3), -1, np.int64)
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from constrained_gpt.kernels import mask as km
+from constrained_gpt.kernels.walk import advance_states
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
-from constrained_gpt.lattice.boundary import Boundary, words_of
+from constrained_gpt.lattice.boundary import Boundary, Names, book_of
 from constrained_gpt.lattice.outlook import STRAIN, Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 from constrained_gpt.lexicon.form import Form
@@ -81,13 +82,9 @@ class Lattice:
         self._no_types = np.zeros(len(rules.type_bits), np.uint8)
         # Base models end a poem with a line break: then no unit is an END.
         self._has_end = bool((tables.kind == km.END).any())
-        self._quick = Boundary(
-            tables,
-            rules,
-            alive,
-            *words_of(tables, rules, alive, self._outlook, self._has_end),
-            n_vocab=n_vocab,
-        )
+        names = Names(rules)
+        book = book_of(tables, rules, alive, names, n_vocab)
+        self._quick = Boundary(book, rules, alive, self._outlook, names)
 
     # -- states -----------------------------------------------------------------------------
     @property
@@ -164,7 +161,7 @@ class Lattice:
 
     def advance(self, states: np.ndarray, tokens: np.ndarray) -> None:
         """Step every row by one token, in place."""
-        bad = km.advance_states(self._tables, states, np.ascontiguousarray(tokens, np.int64))
+        bad = advance_states(self._quick.book, states, np.ascontiguousarray(tokens, np.int64))
         if bad >= 0:
             raise ValueError(
                 f"token {int(tokens[bad])} cannot follow in row {bad}; take tokens from allowed()"
