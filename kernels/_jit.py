@@ -20,10 +20,20 @@ except ImportError:  # pragma: no cover - numba is a dependency; this serves odd
         """Leave the function as it is."""
         return function
 
+    jit_borrowing = jit
+
 else:
     HAVE_NUMBA = True
 
     def jit(function: Function) -> Function:
         """Compile a kernel on its first call."""
         compiled: Function = numba.njit(cache=True, nogil=True, fastmath=False)(function)
+        return compiled
+
+    def jit_borrowing(function: Function) -> Function:
+        """As `jit`, for what is called a million times: no counting of references to its arrays.
+
+        The function may not make arrays (views of what it was given are no matter).
+        """
+        compiled: Function = numba.njit(cache=True, nogil=True, fastmath=False, _nrt=False)(function)
         return compiled

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import book as bk
-from ._jit import jit
+from ._jit import jit, jit_borrowing
 from .mask import (
     BUDGET,
     CUT,
@@ -43,15 +43,16 @@ B_ENTRY, B_START, B_STOP, B_PREFIX, B_CLOSES, B_AFTER = range(6)
 P_DROP, P_DROP_STOP, P_EXTRA, P_EXTRA_STOP = range(4)
 OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key in Entries.found
 # Fields of a context: the state at the last boundary, as `judge` needs it.
-C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED = range(8)
-_N_CONTEXT = 8
+C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED, C_PLAIN = range(9)
+_N_CONTEXT = 9
 
 
 class Entries(NamedTuple):
     """What grows: entries and patches found so far, and what Python has worked out for them.
 
     base: int64 (bases, B_AFTER + shapes), see B_*, then what may remain after a word of each shape.
-    hope: float64 (bases, 2 * shapes): its outlook, season word missing or there. lines: int64
+    codes: int16 (bases, types), see `word_may`, for the season state that a break leaves. hope:
+    float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines: int64
     (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word, flat,
     then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may the
     line end so on a word with those; and then the same of the line that follows, may it be filled.
@@ -61,6 +62,7 @@ class Entries(NamedTuple):
     """
 
     base: np.ndarray
+    codes: np.ndarray
     hope: np.ndarray
     lines: np.ndarray
     found: np.ndarray
@@ -74,7 +76,7 @@ class Entries(NamedTuple):
 
 
 # -- tables with open addressing ---------------------------------------------------------------
-@jit
+@jit_borrowing
 def hashed(a: int, b: int, size: int) -> int:
     """Where the search for the key (a, b) begins in a table of `size` (a power of two) slots."""
     h = np.uint64(a) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(b) * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -84,7 +86,7 @@ def hashed(a: int, b: int, size: int) -> int:
     return np.int64(h & np.uint64(size - 1))  # type: ignore[return-value]
 
 
-@jit
+@jit_borrowing
 def find_key(table: np.ndarray, a: int, b: int) -> int:
     """The slot of (a, b) in a table, or -1 - the free slot where it belongs."""
     at = hashed(a, b, len(table))
@@ -95,21 +97,21 @@ def find_key(table: np.ndarray, a: int, b: int) -> int:
     return -1 - at
 
 
-@jit
+@jit_borrowing
 def look_up(table: np.ndarray, a: int, b: int) -> int:
     """The value of (a, b) in a table, or -1."""
     at = find_key(table, a, b)
     return int(table[at, 2]) if at >= 0 else -1
 
 
-@jit
+@jit_borrowing
 def enter(table: np.ndarray, a: int, b: int, value: int) -> None:
     """Write the value of a new key (a, b) into a table that has room."""
     at = -1 - find_key(table, a, b)
     table[at, 0], table[at, 1], table[at, 2] = a, b, value
 
 
-@jit
+@jit_borrowing
 def sort_run(values: np.ndarray, n: int) -> None:
     """Sort values[:n], ascending, in place; what lies behind is scratch, as long again.
 
@@ -146,50 +148,62 @@ def sort_run(values: np.ndarray, n: int) -> None:
 
 
 # -- one word, one token -----------------------------------------------------------------------
-@jit
+@jit_borrowing
 def closing_bits(book: np.ndarray, lines: np.ndarray, ready: int, crucial: int) -> int:
     """Entries.lines' bits for ending line `ready` on a word with a set of crucial sounds."""
     at = 2 * int(book[bk.N_CUTS]) * int(book[bk.N_STATES]) + crucial
     return int(lines[ready, at])
 
 
-@jit
+@jit_borrowing
 def starting_bits(book: np.ndarray, lines: np.ndarray, ready: int, crucial: int) -> int:
     """The same for the line that follows: may it be filled?"""
     return closing_bits(book, lines, ready, int(book[bk.N_CRUCIAL]) + crucial)
 
 
-@jit
-def word_may(
-    book: np.ndarray,
-    base: np.ndarray,
-    hope: np.ndarray,
-    lines: np.ndarray,
-    ctx: np.ndarray,
-    of: int,
-) -> tuple[int, float, int]:
-    """What a word of type `of` may do here, its own sound aside: GOES_ON | CLOSES; its outlook;
-    and whether the season word is there then."""
-    number, cut = ctx[C_BASE], ctx[C_CUT]
-    shape = book[book[bk.TYPE_SHAPE] + of]
-    after = base[number, B_AFTER + shape]
+@jit_borrowing
+def worked_out(
+    book: np.ndarray, base: np.ndarray, lines: np.ndarray, ctx: np.ndarray, of: int
+) -> int:
+    """What a word of type `of` may do here, its own sound aside: see `word_may`."""
+    cut = ctx[C_CUT]
+    if cut < 0:
+        return 0
+    shape = int(book[book[bk.TYPE_SHAPE] + of])
+    after = base[ctx[C_BASE], B_AFTER + shape]
     if after == 0:
-        return 0, 0.0, 0
+        return 0
     reached = season_after(book, ctx[C_SEASON], of)
     done = int(book[book[bk.TO_DONE] + reached])
-    may = 0
+    code = (2 * shape + done) << 2
     if after & ~1 & lines[ctx[C_READY], cut * book[bk.N_STATES] + reached]:
-        may = GOES_ON
+        code |= GOES_ON
     if (
         after & 1
         and not book[book[bk.SHAPE_DANGLES] + shape]
         and closing_bits(book, lines, ctx[C_READY], 0) >> (2 * cut + done) & 1
     ):
-        may |= CLOSES
-    return may, hope[number, 2 * shape + done], done
+        code |= CLOSES
+    return code
 
 
-@jit
+@jit_borrowing
+def word_may(
+    book: np.ndarray,
+    base: np.ndarray,
+    codes: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    of: int,
+) -> int:
+    """What a word of type `of` may do here, its own sound aside: GOES_ON | CLOSES, and above these
+    2 * shape + (season word there then)."""
+    if ctx[C_PLAIN]:
+        return int(codes[ctx[C_BASE], of])
+    return worked_out(book, base, lines, ctx, of)
+
+
+@jit_borrowing
 def rhymes(book: np.ndarray, row: np.ndarray, line: int, word: int) -> bool:
     """Does `word` rhyme, as the form forbids it, with the end of a line before `line`?"""
     rule = book[bk.RHYME]
@@ -207,7 +221,7 @@ def rhymes(book: np.ndarray, row: np.ndarray, line: int, word: int) -> bool:
     return False
 
 
-@jit
+@jit_borrowing
 def refused(
     book: np.ndarray, lines: np.ndarray, ctx: np.ndarray, row: np.ndarray, word: int, done: int
 ) -> bool:
@@ -220,11 +234,12 @@ def refused(
     return rhymes(book, row, ctx[C_LINE], word)
 
 
-@jit
+@jit_borrowing
 def judge(
     book: np.ndarray,
     reals: np.ndarray,
     base: np.ndarray,
+    codes: np.ndarray,
     hopes: np.ndarray,
     lines: np.ndarray,
     ctx: np.ndarray,
@@ -238,28 +253,37 @@ def judge(
     """
     first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
     whole = book[book[bk.UNIT] + child] >= 0
+    number, forms, heed = ctx[C_BASE], ctx[C_FORMS], ctx[C_HEED]
+    n_hopes = hopes.shape[1] // 2
+    types = int(book[bk.UNIT_TYPE])
     hope = 0.0
     found = False
     for unit in range(first, stop):
-        may = 0
+        of = int(book[types + unit])
         fine = True
-        ahead = 0.0
-        which = int(book[book[bk.WHICH] + unit])
-        if book[book[bk.KIND] + unit] == WORD:
-            if ctx[C_CUT] >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
-                of = book[book[bk.UNIT_TYPE] + unit]
-                may, ahead, done = word_may(book, base, hopes, lines, ctx, of)
-                if may == CLOSES and ctx[C_HEED]:
-                    fine = not refused(book, lines, ctx, row, which, done)
-        elif ctx[C_OTHERS] >> which & 1:
-            may = CLOSES
+        if of >= 0:
+            code = word_may(book, base, codes, lines, ctx, of)
+            may = code & 3
+            if may == 0 or (forms != 7 and not forms >> book[book[bk.FORM] + unit] & 1):
+                continue
+            ahead = hopes[number, code >> 2]
+            weight = hopes[number, n_hopes + (code >> 2)]
+            if may == CLOSES and heed:
+                which = int(book[book[bk.WHICH] + unit])
+                fine = not refused(book, lines, ctx, row, which, code >> 2 & 1)
+        else:
+            which = int(book[book[bk.WHICH] + unit])
+            if not ctx[C_OTHERS] >> which & 1:
+                continue
             ahead = other_outlook(book, reals, row, which)
-        if whole and unit == first:
-            if may and fine:
-                return ahead
-        elif may:
-            hope += np.exp(ahead)
+            weight = np.exp(ahead)
+        if stop - first == 1:
+            return ahead if fine else -np.inf
+        if not whole or unit != first:
+            hope += weight
             found = found or fine
+        elif fine:
+            return ahead
     if not found:
         return -np.inf
     hope = np.log(hope / (stop - first))
@@ -268,13 +292,44 @@ def judge(
     return hope
 
 
-@jit
+@jit_borrowing
+def own_word(
+    book: np.ndarray,
+    base: np.ndarray,
+    codes: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    child: int,
+) -> int:
+    """Of a token below which a word is refused for its sound. 2: its own word is, so that its
+    outlook is another one; else 1: an allowed unit begins with it; 0: none does."""
+    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
+    whole = book[book[bk.UNIT] + child] >= 0
+    for unit in range(first, stop):
+        of = int(book[book[bk.UNIT_TYPE] + unit])
+        which = int(book[book[bk.WHICH] + unit])
+        if of < 0:
+            if ctx[C_OTHERS] >> which & 1:
+                return 1
+            continue
+        code = word_may(book, base, codes, lines, ctx, of)
+        if code & 3 == 0 or not ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+            continue
+        if code & 3 != CLOSES or not refused(book, lines, ctx, row, which, code >> 2 & 1):
+            return 1
+        if whole and unit == first:
+            return 2
+    return 0
+
+
+@jit_borrowing
 def chance(book: np.ndarray, reals: np.ndarray, left: int, done: int, cut: int) -> float:
     """`Outlook.chance`: left syllables to come, the season word there or not, cuts so far."""
     return float(reals[1 + (2 * left + done) * book[bk.N_CUTS] + cut])
 
 
-@jit
+@jit_borrowing
 def most_left(budget: int) -> int:
     """The largest number of syllables in a budget (a bit set)."""
     most = 0
@@ -284,7 +339,7 @@ def most_left(budget: int) -> int:
     return most
 
 
-@jit
+@jit_borrowing
 def other_outlook(book: np.ndarray, reals: np.ndarray, row: np.ndarray, which: int) -> float:
     """Outlook of the state after a mark, a break or the end: see `outlook.Outlook.others`."""
     cut = row[CUT] % book[bk.N_CUTS]
@@ -294,7 +349,7 @@ def other_outlook(book: np.ndarray, reals: np.ndarray, row: np.ndarray, which: i
     return chance(book, reals, left, int(book[book[bk.TO_DONE] + row[SEASON]]), cut)
 
 
-@jit
+@jit_borrowing
 def may_close(book: np.ndarray, row: np.ndarray) -> bool:
     """May the line end on its last word, as far as that word goes?"""
     last = row[LAST]
@@ -304,7 +359,7 @@ def may_close(book: np.ndarray, row: np.ndarray) -> bool:
     return not book[book[bk.SHAPE_DANGLES] + shape] and not rhymes(book, row, row[LINE], last)
 
 
-@jit
+@jit_borrowing
 def other_units(
     book: np.ndarray,
     lines: np.ndarray,
@@ -350,7 +405,7 @@ def other_units(
 
 
 # -- entries -----------------------------------------------------------------------------------
-@jit
+@jit_borrowing
 def forms_of(book: np.ndarray, row: np.ndarray, at_start: bool) -> int:
     """Bits of the forms (neutral, lower, capital) in which a word may be written here."""
     if not at_start:
@@ -362,7 +417,7 @@ def forms_of(book: np.ndarray, row: np.ndarray, at_start: bool) -> int:
     return found
 
 
-@jit
+@jit_borrowing
 def line_known(book: np.ndarray, found: np.ndarray, row: np.ndarray, need: np.ndarray) -> int:
     """The number under which this line, after these line ends, is known. -1: `need` says what."""
     sounds = 0
@@ -381,7 +436,7 @@ def line_known(book: np.ndarray, found: np.ndarray, row: np.ndarray, need: np.nd
     return ready
 
 
-@jit
+@jit_borrowing
 def base_key(book: np.ndarray, row: np.ndarray, at_start: bool, ready: int) -> tuple[int, int]:
     """What an entry depends on, as two integers."""
     forms = 8 + forms_of(book, row, True) if at_start else 0
@@ -389,7 +444,7 @@ def base_key(book: np.ndarray, row: np.ndarray, at_start: bool, ready: int) -> t
     return a, OF_BASE | int(book[book[bk.FLUSH] + row[SEASON]]) | ready << 24
 
 
-@jit
+@jit_borrowing
 def set_context(
     book: np.ndarray,
     found: np.ndarray,
@@ -409,6 +464,7 @@ def set_context(
     ctx[C_OTHERS] = 0
     ctx[C_LINE] = row[LINE]
     ctx[C_HEED] = 0
+    ctx[C_PLAIN] = int(row[SEASON] == book[book[bk.FLUSH] + row[SEASON]])
     return base
 
 
@@ -427,7 +483,7 @@ def add_base(
     """Work out the entry of a state and add it: the season state as a break leaves it, whatever
     mark could come. position, outlook (the arena) must have room for all of the order; bits: int32
     (entries, words of 32 tokens), the entries as bitmasks. Returns its number."""
-    base, hope, lines = entries.base, entries.hope, entries.lines
+    base, codes, hope, lines = entries.base, entries.codes, entries.hope, entries.lines
     number = entries.used[U_BASES]
     a, b = base_key(book, row, at_start, ready)
     enter(entries.found, a, b, number)
@@ -445,10 +501,14 @@ def add_base(
             base[number, B_CLOSES] = 1
         for done in range(2):
             left = rest + most_left(after)
-            hope[number, 2 * shape + done] = chance(book, reals, left, done, max(cut, 0))
+            ahead = chance(book, reals, left, done, max(cut, 0))
+            hope[number, 2 * shape + done] = ahead
+            hope[number, 2 * (book[bk.N_SHAPES] + shape) + done] = np.exp(ahead)
     begin, name = entries.used[U_ARENA], entries.used[U_ENTRIES]
     ctx = np.zeros(_N_CONTEXT, np.int64)
     set_context(book, entries.found, plain, at_start, ready, ctx)
+    for of in range(book[bk.N_TYPES]):
+        codes[number, of] = worked_out(book, base, lines, ctx, of)
     if not at_start:
         start = starting_bits(book, lines, ready, 0)
         ctx[C_OTHERS] = other_units(book, lines, plain, ready, start, True, True)
@@ -462,7 +522,7 @@ def add_base(
         child = int(book[nodes + place])
         if child < 0 or book[book[bk.LEAST] + place] > most:
             continue
-        ahead = judge(book, reals, base, hope, lines, ctx, plain, child)
+        ahead = judge(book, reals, base, codes, hope, lines, ctx, plain, child)
         if ahead > -np.inf:
             position[fill] = place
             outlook[fill] = ahead
@@ -477,7 +537,7 @@ def add_base(
 
 
 # -- patches -----------------------------------------------------------------------------------
-@jit
+@jit_borrowing
 def place_of(book: np.ndarray, unit: int) -> int:
     """The position in the order of the token that begins a unit."""
     return int(book[book[bk.PLACE] + book[book[bk.TOP] + unit] - bk.LOWEST_CHILD])
@@ -495,7 +555,8 @@ def add_patch(
     b: int,
 ) -> int:
     """Work out in what a state differs from its entry, sounds aside, and keep it under (a, b)."""
-    base, hope, lines, used = entries.base, entries.hope, entries.lines, entries.used
+    base, codes, hope = entries.base, entries.codes, entries.hope
+    lines, used = entries.lines, entries.used
     n_order = int(book[bk.N_ORDER])
     if (
         used[U_PATCHES] == len(entries.patch)
@@ -526,7 +587,7 @@ def add_patch(
     plain = row.copy()
     plain[SEASON] = book[book[bk.FLUSH] + state]
     usual = ctx.copy()
-    usual[C_SEASON] = plain[SEASON]
+    usual[C_SEASON], usual[C_PLAIN] = plain[SEASON], 1
     if not at_start:
         start = starting_bits(book, lines, ctx[C_READY], 0)
         usual[C_OTHERS] = other_units(book, lines, plain, ctx[C_READY], start, True, True)
@@ -540,8 +601,8 @@ def add_patch(
             continue
         before = position
         child = int(book[nodes + position])
-        was = np.float32(judge(book, reals, base, hope, lines, usual, plain, child))
-        now = np.float32(judge(book, reals, base, hope, lines, ctx, row, child))
+        was = np.float32(judge(book, reals, base, codes, hope, lines, usual, plain, child))
+        now = np.float32(judge(book, reals, base, codes, hope, lines, ctx, row, child))
         if was != now:
             if was > -np.inf:
                 entries.drop[drops] = position
@@ -563,11 +624,11 @@ def add_patch(
     return int(number)
 
 
-@jit
+@jit_borrowing
 def gather(
     book: np.ndarray,
     base: np.ndarray,
-    hope: np.ndarray,
+    codes: np.ndarray,
     lines: np.ndarray,
     ctx: np.ndarray,
     at_start: bool,
@@ -576,26 +637,26 @@ def gather(
     n: int,
 ) -> int:
     """Add to `places` those of a word that may only end the line, if that were allowed."""
-    may, _, _ = word_may(book, base, hope, lines, ctx, book[book[bk.TYPE_OF] + word])
-    if may != CLOSES:
+    code = word_may(book, base, codes, lines, ctx, int(book[book[bk.TYPE_OF] + word]))
+    if code & 3 != CLOSES:
         return n
     units = book[bk.UNIT_OF] + 3 * word
     if not at_start:
-        places[n] = place_of(book, book[units])
+        places[n] = place_of(book, int(book[units]))
         return n + 1
     for which in range(1, 3):
-        unit = book[units + which]
+        unit = int(book[units + which])
         if unit >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
             places[n] = place_of(book, unit)
             n += 1
     return n
 
 
-@jit
+@jit_borrowing
 def sounds_refused(
     book: np.ndarray,
     base: np.ndarray,
-    hope: np.ndarray,
+    codes: np.ndarray,
     lines: np.ndarray,
     ctx: np.ndarray,
     row: np.ndarray,
@@ -608,7 +669,7 @@ def sounds_refused(
     rule = book[bk.RHYME]
     if rule != bk.NO_RHYME:
         for line in range(ctx[C_LINE]):
-            ends = book[bk.SOUND_START] + row[ENDS + line]
+            ends = int(book[bk.SOUND_START]) + row[ENDS + line]
             for i in range(book[ends], book[ends + 1]):
                 part, onset = book[book[bk.SOUND_PART] + i], book[book[bk.SOUND_ONSET] + i]
                 if part < 0:
@@ -623,21 +684,21 @@ def sounds_refused(
                     for k in range(book[of_run], book[of_run + 1]):
                         if rule == bk.IDENTICAL or book[book[bk.PART_ONSET] + k] != onset:
                             word = int(book[book[bk.PART_WORD] + k])
-                            n = gather(book, base, hope, lines, ctx, at_start, word, places, n)
+                            n = gather(book, base, codes, lines, ctx, at_start, word, places, n)
     for i in range(book[bk.N_SPECIAL]):
         word = int(book[book[bk.SPECIAL] + i])
-        of = book[book[bk.TYPE_OF] + word]
-        may, _, done = word_may(book, base, hope, lines, ctx, of)
-        if may == CLOSES:
+        of = int(book[book[bk.TYPE_OF] + word])
+        code = word_may(book, base, codes, lines, ctx, of)
+        if code & 3 == CLOSES:
             crucial = int(book[book[bk.CRUCIAL] + word])
             bits = closing_bits(book, lines, ctx[C_READY], crucial)
-            if not bits >> (2 * ctx[C_CUT] + done) & 1:
-                n = gather(book, base, hope, lines, ctx, at_start, word, places, n)
+            if not bits >> (2 * ctx[C_CUT] + (code >> 2 & 1)) & 1:
+                n = gather(book, base, codes, lines, ctx, at_start, word, places, n)
     sort_run(places, n)
     return n
 
 
-@jit
+@jit_borrowing
 def merge_refused(
     book: np.ndarray,
     reals: np.ndarray,
@@ -659,7 +720,7 @@ def merge_refused(
     of the longer ones: it is dropped and comes again as an extra. extra[:n_extra] beyond the
     patch's own may be unsorted.
     """
-    base, hope, lines = entries.base, entries.hope, entries.lines
+    base, codes, hope, lines = entries.base, entries.codes, entries.hope, entries.lines
     nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
     own = n_extra
     for i in range(entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]):
@@ -677,15 +738,15 @@ def merge_refused(
         child = int(book[nodes + position])
         now = np.float32(-np.inf)
         if book[book[bk.HI] + child] - book[book[bk.LO] + child] > 1:
-            ctx[C_HEED] = 1
-            now = np.float32(judge(book, reals, base, hope, lines, ctx, row, child))
-            ctx[C_HEED] = 0
-            if now > -np.inf:
-                if book[book[bk.UNIT] + child] < 0:
-                    continue
-                was = np.float32(judge(book, reals, base, hope, lines, ctx, row, child))
-                if now == was:
-                    continue
+            own_is = own_word(book, base, codes, lines, ctx, row, child)
+            if own_is == 1:
+                continue
+            if own_is == 2:
+                ctx[C_HEED] = 1
+                now = np.float32(
+                    judge(book, reals, base, codes, hope, lines, ctx, row, child)
+                )
+                ctx[C_HEED] = 0
         token = book[book[bk.ORDER] + position]
         low, high = own, patched
         while low < high:
@@ -745,7 +806,8 @@ def fill_masks(
     sounds so far and one more; for a base whether it stands at the start of a line, and the number
     of the line, its state being the scratch row.
     """
-    base, hope, lines, found = entries.base, entries.hope, entries.lines, entries.found
+    base, codes, hope = entries.base, entries.codes, entries.hope
+    lines, found = entries.lines, entries.found
     ctx = np.zeros(_N_CONTEXT, np.int64)
     n_rows = len(states) - 1
     row = states[n_rows]
@@ -782,7 +844,7 @@ def fill_masks(
                     ctx[C_OTHERS] = other_units(book, lines, row, ready, start, True, closes)
                 begin = int(book[book[bk.FIRST] + node])
                 for child in range(begin, begin + count):
-                    ahead = judge(book, reals, base, hope, lines, ctx, row, child)
+                    ahead = judge(book, reals, base, codes, hope, lines, ctx, row, child)
                     if ahead > -np.inf:
                         extra[n_extra] = book[book[bk.TOKEN] + child]
                         extra_outlook[n_extra] = ahead
@@ -792,6 +854,8 @@ def fill_masks(
                 continue
             after_word = book[book[bk.KIND] + unit] == WORD
             commit(book, row, unit)
+            if row[STYLE] < 0 or row[CUT] < 0:
+                continue  # "A" where small letters are asked for: it can only become "Alaska"
         at_start = node == LINE_ROOT
         number = set_context(book, found, row, at_start, ready, ctx)
         if number < 0:
@@ -814,7 +878,7 @@ def fill_masks(
         n_places = 0
         if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
             n_places = sounds_refused(
-                book, base, hope, lines, ctx, row, at_start, entries.scratch
+                book, base, codes, lines, ctx, row, at_start, entries.scratch
             )
         if n_places == 0:
             for i in range(entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]):

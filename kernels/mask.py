@@ -208,8 +208,8 @@ def allowed_children(
     2 and 4 taken away from this word (its sound). form_ok: uint8 (3,). other_ok: uint8
     (marks + 2,): marks, then line break, then end.
     type_outlook, other_outlook: float64 (types,), (marks + 2,), log of how hopeful the state after
-    such a unit is. outlook: float64, as long as `out`: of the token's own unit where that is
-    allowed; else of the log-mean over all other units below, the forbidden ones counting nothing
+    such a unit is. outlook: float64, as long as `out`: of the token's own unit, or the only
+    one below, where that is allowed; else of the log-mean over all other units below, the forbidden ones counting nothing
     (but those that only their sound forbids as much as the rest, so that this does not depend on
     what was said before), and less by `strain` where the token alone would be a whole unit (" the"
     for " thefts").
@@ -234,7 +234,10 @@ def allowed_children(
             elif other_ok[which]:
                 ahead = other_outlook[which]
             if ahead > -np.inf:
-                if not (whole and unit == first):
+                if tables.hi[child] - first == 1:
+                    if heard:
+                        own = ahead
+                elif not (whole and unit == first):
                     hope += np.exp(ahead)
                     fine = fine or heard
                 elif heard:

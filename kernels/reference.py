@@ -141,7 +141,7 @@ def allowed_children(
     ]
     for i, child in enumerate(children):
         below = np.arange(tables.lo[child], tables.hi[child])
-        own = int(tables.unit[child])
+        own = int(tables.unit[child]) if len(below) > 1 else int(below[0])
         out[i] = tables.token[child]
         if own >= 0 and unit_ok[own]:
             outlook[i] = unit_outlook[own]

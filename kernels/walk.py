@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import book as bk
-from ._jit import jit
+from ._jit import jit, jit_borrowing
 from .mask import (
     BUDGET,
     CUT,
@@ -29,13 +29,13 @@ from .mask import (
 )
 
 
-@jit
+@jit_borrowing
 def shape_bits(book: np.ndarray, shape: int) -> int:
     """The syllable counts of a shape as bits."""
     return int(book[book[bk.SHAPE_BITS] + shape]) & 0xFFFFFFFF
 
 
-@jit
+@jit_borrowing
 def find_child(book: np.ndarray, node: int, token: int) -> int:
     """The child of `node` reached by `token`, or -1."""
     if node == LINE_ROOT or node == MID_ROOT:
@@ -58,7 +58,7 @@ def find_child(book: np.ndarray, node: int, token: int) -> int:
     return -1
 
 
-@jit
+@jit_borrowing
 def settled_cut(book: np.ndarray, cut: int) -> int:
     """The cut counter once a word follows: a mark left open on the last line now counts."""
     n_cuts = int(book[bk.N_CUTS])
@@ -67,7 +67,7 @@ def settled_cut(book: np.ndarray, cut: int) -> int:
     return int(book[book[bk.CUT_AFTER] + cut % n_cuts * book[bk.N_MARKS] + cut // n_cuts - 1])
 
 
-@jit
+@jit_borrowing
 def commit(book: np.ndarray, row: np.ndarray, unit: int) -> None:
     """Apply a finished unit to a state row, in place."""
     kind = book[book[bk.KIND] + unit]
@@ -114,7 +114,7 @@ def commit(book: np.ndarray, row: np.ndarray, unit: int) -> None:
             row[BUDGET] = 1 << int(book[book[bk.LINES] + row[LINE]])
 
 
-@jit
+@jit_borrowing
 def season_after(book: np.ndarray, state: int, of: int) -> int:
     """The season state after a word of a type."""
     column = book[book[bk.TYPE_COLUMN] + of]

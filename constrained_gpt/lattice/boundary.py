@@ -346,7 +346,8 @@ class Boundary:
         width = 2 * (int(book[bk.N_CUTS]) * n_states + int(book[bk.N_CRUCIAL]))
         self._entries = kb.Entries(
             base=np.zeros((16, kb.B_AFTER + n_shapes), np.int64),
-            hope=np.zeros((16, 2 * n_shapes), np.float64),
+            codes=np.zeros((16, int(book[bk.N_TYPES])), np.int16),
+            hope=np.zeros((16, 4 * n_shapes), np.float64),
             lines=np.zeros((len(self._rules.lines), width), np.int64),
             found=_slots(256),
             patch_found=_slots(2 * _PATCHES),
@@ -415,7 +416,9 @@ class Boundary:
         if used[kb.U_BASES] == len(entries.base):
             size = 2 * len(entries.base)
             entries = entries._replace(
-                base=_grown(entries.base, size), hope=_grown(entries.hope, size)
+                base=_grown(entries.base, size),
+                codes=_grown(entries.codes, size),
+                hope=_grown(entries.hope, size),
             )
             self._entries = entries
         if used[kb.U_ENTRIES] == len(self._bits):

@@ -199,6 +199,9 @@ class Lattice:
             return self._children(row, node, after_word=True)
         after = row.copy()
         km.commit_unit(tables, after, unit)
+        if after[km.STYLE] < 0 or after[km.CUT] < 0:
+            # "A" where small letters are asked for: it can only become "Alaska".
+            return self._children(row, node, after_word=True)
         beyond, outlook = self._boundary(
             after, km.MID_ROOT, after_word=tables.kind[unit] == km.WORD
         )
