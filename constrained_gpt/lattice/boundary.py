@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from constrained_gpt.kernels import book as bk
 from constrained_gpt.kernels import boundary as kb
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
-from constrained_gpt.lattice.outlook import STRAIN, Outlook
+from constrained_gpt.lattice.compiled import Compiled
+from constrained_gpt.lattice.outlook import Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 
 _ARENA = 1 << 24  # candidates of all entries; then all are forgotten (8 bytes each)
@@ -24,7 +26,10 @@ _BASES = 1 << 13  # states with an entry, and
 _LINES = 1 << 12  # lines after sounds that matter: so many are kept, then all are forgotten
 _PATCHES = 1 << 14
 _PATCH_ROOM = 1 << 19  # tokens in all patches
-_EARLY = 512  # entries made when a lattice is compiled
+_EARLY = 1024  # entries made when a lattice is compiled
+
+
+_KEPT = ("base", "codes", "hope", "lines", "found", "used")  # of kernels.boundary.Entries
 
 
 def order_of(tables: km.Tables, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
@@ -73,27 +78,16 @@ def _ranges(keys: np.ndarray, n: int) -> np.ndarray:
     return np.searchsorted(keys, np.arange(n + 1)).astype(np.int32)
 
 
-class Names:
-    """Numbers for parts and onsets, and the sounds of words by number."""
-
-    def __init__(self, rules: Rules) -> None:
-        self.parts: dict[str, int] = {}
-        self.onsets: dict[str, int] = {}
-        start, parts, onsets = [0], [], []
-        for sounds in rules.sounds:
-            for part, onset in sounds:
-                parts.append(self.parts.setdefault(part, len(self.parts)))
-                onsets.append(self.onsets.setdefault(onset, len(self.onsets)))
-            start.append(len(parts))
-        self.start = np.array(start, np.int32)
-        self.part = np.array(parts, np.int32)
-        self.onset = np.array(onsets, np.int32)
-
-
 def book_of(
-    tables: km.Tables, rules: Rules, alive: Alive, names: Names, n_vocab: int
+    tables: km.Tables,
+    rules: Rules,
+    alive: Alive,
+    sounds: tuple[np.ndarray, ...],
+    n_parts: int,
+    n_vocab: int,
 ) -> np.ndarray:
-    """The book of a lattice: see `kernels.book`."""
+    """The book of a lattice: see `kernels.book`. sounds: its sound_start, sound_part, sound_onset."""
+    sound_start, sound_part, sound_onset = sounds
     order, least = order_of(tables, rules)
     n_words = len(rules.bits)
     is_word = tables.kind == km.WORD
@@ -125,11 +119,11 @@ def book_of(
     odd_state, odd_column = np.nonzero(season.next != season.next[season.flush])
     by_column = np.argsort(rules.column, kind="stable")
     # Runs of words of one part and one shape, each in the order of their positions.
-    word = np.repeat(np.arange(n_words), np.diff(names.start))
+    word = np.repeat(np.arange(n_words), np.diff(sound_start))
     shape = type_shape[rules.type_of[word]]
     position = place[top[unit_of[:, 0]] - lowest]
-    by = np.lexsort((position[word], shape, names.part))
-    part, shape, word = names.part[by], shape[by], word[by]
+    by = np.lexsort((position[word], shape, sound_part))
+    part, shape, word = sound_part[by], shape[by], word[by]
     new = np.ones(len(part), bool)
     new[1:] = (part[1:] != part[:-1]) | (shape[1:] != shape[:-1])
     run = np.flatnonzero(new)
@@ -165,9 +159,9 @@ def book_of(
             "top": top,
             "type_of": rules.type_of,
             "unit_of": unit_of,
-            "sound_start": names.start,
-            "sound_part": names.part,
-            "sound_onset": names.onset,
+            "sound_start": sound_start,
+            "sound_part": sound_part,
+            "sound_onset": sound_onset,
             "crucial": alive.crucial_of,
             "type_shape": type_shape,
             "type_column": rules.type_column,
@@ -185,11 +179,11 @@ def book_of(
             "odd_column": odd_column,
             "column_start": _ranges(rules.column[by_column], season.next.shape[1]),
             "column_word": by_column,
-            "run_start": _ranges(part[run], len(names.parts)),
+            "run_start": _ranges(part[run], n_parts),
             "run_shape": shape[run],
             "run_word": np.append(run, len(part)),
             "part_word": word,
-            "part_onset": names.onset[by],
+            "part_onset": sound_onset[by],
             "special": special,
             "left_after": [sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))],
             "lines": rules.lines,
@@ -205,19 +199,69 @@ class Boundary:
     """
 
     def __init__(
-        self, book: np.ndarray, rules: Rules, alive: Alive, outlook: Outlook, names: Names
+        self,
+        compiled: Compiled,
+        alive: Callable[[], Alive],
     ) -> None:
-        self.book = book
-        self._rules, self._alive, self._names = rules, alive, names
-        self._reals = np.concatenate([[STRAIN], outlook.chance.reshape(-1)])
+        """alive: gives the tables of reachability; asked for only where the book does not do."""
+        arrays = compiled.arrays
+        self.book = arrays["book"]
+        self._compiled, self._alive = compiled, alive
+        self._reals = Outlook.reals(compiled.form)
         self._lock = threading.RLock()
-        self._width = km.ENDS + len(rules.lines)
+        self._n_lines = len(compiled.form.lines)
+        self._width = km.ENDS + self._n_lines
         self._need = np.zeros(3, np.int64)
         self._drop = np.zeros(0, np.int32)
         self._extra = np.zeros(0, np.int32)
         self._extra_outlook = np.zeros(0, np.float32)
-        self.order = bk.table(book, bk.ORDER)
+        self.order = bk.table(self.book, bk.ORDER)
         self._nothing_yet()
+        if "used" in arrays:
+            self._entries = self._entries._replace(**{n: arrays[n] for n in _KEPT})
+            self._position, self._outlook = arrays["position"], arrays["outlook"]
+            self._bits = arrays["bits"]
+
+    def prepare(self, row: np.ndarray) -> None:
+        """Make the entries that a poem from the state row on can need, the commonest first."""
+        line_words = int(self.book[bk.N_SPECIAL]) == 0
+        rows = [row]
+        for number in range(self._n_lines) if line_words else ():
+            rows += self._likely(row, number)
+        for state in rows[:_EARLY]:
+            self.masks(state[None])
+
+    def _likely(self, row: np.ndarray, line: int) -> Iterator[np.ndarray]:
+        """States at boundaries of a line: every number of syllables left, every debt."""
+        book, form = self.book, self._compiled.form
+        dangles, of = bk.table(book, bk.SHAPE_DANGLES), bk.table(book, bk.TYPE_OF)
+        shape = bk.table(book, bk.TYPE_SHAPE)[of[: int(book[bk.N_WORDS])]]
+        word = int(np.argmin(dangles[shape]))  # one that may end a line
+        length = form.lines[line]
+        silent = int(np.argmin(np.diff(bk.table(book, bk.SOUND_START))))
+        for cut in range(int(book[bk.N_CUTS])):
+            for season in {0, int(book[bk.SEASON_DONE])}:
+                state = row.copy()
+                state[km.LINE], state[km.SEASON], state[km.CUT] = line, season, cut
+                state[km.ENDS : km.ENDS + line] = silent
+                if line:
+                    for style in range(10):
+                        state[km.BUDGET], state[km.STYLE] = 1 << length, style
+                        yield state.copy()
+                state[km.NODE], state[km.LAST], state[km.STYLE] = km.MID_ROOT, word, row[km.STYLE]
+                for left in range(length):
+                    state[km.BUDGET] = 1 << left
+                    yield state.copy()
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """The entries made so far, to lie beside the book."""
+        with self._lock:
+            return {
+                **{name: getattr(self._entries, name) for name in _KEPT},
+                "position": self._position[: self._entries.used[kb.U_ARENA]],
+                "outlook": self._outlook[: self._entries.used[kb.U_ARENA]],
+                "bits": self._bits[: self._entries.used[kb.U_ENTRIES]],
+            }
 
     # -- questions --------------------------------------------------------------------------
     def masks(self, states: np.ndarray) -> km.Masks:
@@ -256,7 +300,7 @@ class Boundary:
         """Add the sounds of a line end from outside the lexicon, numbered after all before."""
         with self._lock:
             scalars, tables = bk.opened(self.book)
-            names, alive = self._names, self._alive
+            names, alive = self._compiled.names, self._alive()
             alive.hear(sounds)
             more = {
                 "sound_start": [int(tables["sound_start"][-1]) + len(sounds)],
@@ -327,7 +371,7 @@ class Boundary:
         """Start anew with no entries; masks given out stay good."""
         with self._lock:
             self._nothing_yet()
-            self._alive.forget()
+            self._alive().forget()
 
     def _nothing_yet(self) -> None:
         book, n_order = self.book, len(self.order)
@@ -341,14 +385,14 @@ class Boundary:
         # Positions noted at once: of all words with the sounds of all lines, in two forms.
         sounds = int(np.diff(bk.table(book, bk.SOUND_START)).max(initial=1))
         runs = bk.table(book, bk.RUN_WORD)[bk.table(book, bk.RUN_START)]
-        rhyming = len(self._rules.lines) * sounds * int(np.diff(runs).max(initial=0))
+        rhyming = self._n_lines * sounds * int(np.diff(runs).max(initial=0))
         noted = 2 * (rhyming + int(book[bk.N_SPECIAL]) + int(book[bk.N_WORDS])) + n_order
         width = 2 * (int(book[bk.N_CUTS]) * n_states + int(book[bk.N_CRUCIAL]))
         self._entries = kb.Entries(
             base=np.zeros((16, kb.B_AFTER + n_shapes), np.int64),
             codes=np.zeros((16, int(book[bk.N_TYPES])), np.int16),
             hope=np.zeros((16, 4 * n_shapes), np.float64),
-            lines=np.zeros((len(self._rules.lines), width), np.int64),
+            lines=np.zeros((self._n_lines, width), np.int64),
             found=_slots(256),
             patch_found=_slots(2 * _PATCHES),
             patch=np.zeros((_PATCHES, 4), np.int64),
@@ -374,7 +418,7 @@ class Boundary:
         self._entries.used[kb.U_FOUND] += 1
 
     def _add_sound(self, so_far: int, crucial: int) -> None:
-        following = self._sound_sets[so_far] | self._alive.crucial_sets[crucial]
+        following = self._sound_sets[so_far] | self._alive().crucial_sets[crucial]
         if following not in self._sound_numbers:
             self._sound_numbers[following] = len(self._sound_sets)
             self._sound_sets.append(following)
@@ -382,7 +426,7 @@ class Boundary:
 
     def _add_line(self, line: int, sounds: int) -> None:
         """Look a line up in `alive`: what can be finished from inside it after these sounds."""
-        rules, alive, entries = self._rules, self._alive, self._entries
+        alive, entries = self._alive(), self._entries
         ends = self._sound_sets[sounds]
         number = int(entries.used[kb.U_LINES])
         if number == len(entries.lines):
@@ -395,7 +439,7 @@ class Boundary:
             after = alive.canonical(ends | own)
             if after not in known:
                 closes = starts = 0
-                for cut in range(rules.n_cuts):
+                for cut in range(int(self.book[bk.N_CUTS])):
                     for target in (OWED_TARGET, DONE_TARGET):
                         bit = 1 << (2 * cut + target)
                         closes |= bit * alive.can_end(line, target, cut, after)

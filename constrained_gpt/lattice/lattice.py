@@ -9,14 +9,17 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from constrained_gpt.kernels import book as bk
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.kernels.walk import advance_states
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
-from constrained_gpt.lattice.boundary import Boundary, Names, book_of
+from constrained_gpt.lattice.boundary import Boundary
+from constrained_gpt.lattice.compiled import Compiled
 from constrained_gpt.lattice.outlook import STRAIN, Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 from constrained_gpt.lexicon.form import Form
@@ -26,6 +29,7 @@ from constrained_gpt.lexicon.typography import (
     NEUTRAL_FORM,
     REFUSED,
     next_style,
+    start_style,
 )
 
 _CACHED_MASKS = 512  # boundary masks kept; some 60 KB each on a full lexicon
@@ -47,55 +51,72 @@ class Lattice:
     form, end (id of the token that ends a poem), n_vocab (ids are below it), words (spellings).
     """
 
-    def __init__(
-        self,
-        form: Form,
-        words: Sequence[str],
-        rules: Rules,
-        tables: km.Tables,
-        alive: Alive,
-        *,
-        end: int,
-        n_vocab: int,
-        start_style: int,
-        content_hash: str,
-    ) -> None:
-        self.form = form
-        self.words = words
+    def __init__(self, compiled: Compiled, *, end: int, n_vocab: int, content_hash: str) -> None:
+        self.form = compiled.form
         self.end = end
         self.n_vocab = n_vocab
         self.content_hash = content_hash
-        self._rules = rules
-        self._tables = tables
-        self._alive = alive
-        self._outlook = Outlook(rules)
-        self._start_style = start_style
-        self._max_tokens = _longest_poem(tables, rules.lines)
+        self._compiled = compiled
+        self._n_words = int(compiled.arrays["book"][bk.N_WORDS])
+        self._start_style = start_style(compiled.typography.capitals)
         self._lock = threading.RLock()
         self._masks: OrderedDict[Any, Mask] = OrderedDict()
         self._types: dict[Any, np.ndarray] = {}
         self._hits: OrderedDict[Any, np.ndarray] = OrderedDict()
         self._foreign: list[tuple[Sound, ...]] = []  # sounds of line ends from outside the lexicon
-        n_words = len(words)
-        self._no_hits = np.zeros(n_words, np.uint8)
+        self._no_hits = np.zeros(self._n_words, np.uint8)
         self._any_form = np.ones(3, np.uint8)
-        self._no_types = np.zeros(len(rules.type_bits), np.uint8)
-        # Base models end a poem with a line break: then no unit is an END.
-        self._has_end = bool((tables.kind == km.END).any())
-        names = Names(rules)
-        book = book_of(tables, rules, alive, names, n_vocab)
-        self._quick = Boundary(book, rules, alive, self._outlook, names)
+        self._quick = Boundary(compiled, lambda: self._alive)
+
+    # What only the slow ways need is made when they are gone.
+    @property
+    def words(self) -> Sequence[str]:
+        """The spellings of the words that may be written."""
+        return self._compiled.words
+
+    @property
+    def _rules(self) -> Rules:
+        return self._compiled.rules
+
+    @property
+    def _tables(self) -> km.Tables:
+        return self._compiled.tables
+
+    @property
+    def _alive(self) -> Alive:
+        return self._compiled.alive
+
+    @cached_property
+    def _outlook(self) -> Outlook:
+        return Outlook(self._rules)
+
+    @cached_property
+    def _no_types(self) -> np.ndarray:
+        return np.zeros(len(self._rules.type_bits), np.uint8)
+
+    @cached_property
+    def _has_end(self) -> bool:
+        return bool(self._quick.book[bk.HAS_END])
+
+    def prepare(self) -> None:
+        """Make the masks that poems commonly need, ahead of the first one."""
+        self._quick.prepare(self.start()[0])
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """What has been made so far and is worth keeping on disk."""
+        return {**self._quick.kept(), "max_tokens": np.array(self.max_tokens)}
 
     # -- states -----------------------------------------------------------------------------
     @property
     def width(self) -> int:
         """Columns of a state row."""
-        return km.ENDS + len(self._rules.lines)
+        return km.ENDS + len(self.form.lines)
 
-    @property
+    @cached_property
     def max_tokens(self) -> int:
         """No poem has more tokens: the longest spelling of every line, a mark after every word."""
-        return self._max_tokens
+        kept = self._compiled.arrays.get("max_tokens")
+        return _longest_poem(self._tables, self.form.lines) if kept is None else int(kept)
 
     def start(self, batch: int = 1) -> np.ndarray:
         """`batch` rows at the start of an empty poem: int64 (batch, width)."""
@@ -104,7 +125,7 @@ class Lattice:
         row = np.full(self.width, -1, np.int64)
         row[km.NODE] = km.LINE_ROOT
         row[km.LINE] = 0
-        row[km.BUDGET] = self._tables.line_bits[0]
+        row[km.BUDGET] = 1 << self.form.lines[0]
         row[km.SEASON] = 0
         row[km.CUT] = 0
         row[km.STYLE] = 2 * self._start_style
@@ -136,9 +157,9 @@ class Lattice:
             if sounds not in self._foreign:
                 self._foreign.append(sounds)
                 self._quick.hear(sounds)
-            identity = len(self.words) + self._foreign.index(sounds)
+            identity = self._n_words + self._foreign.index(sounds)
         state[km.LINE] = 1
-        state[km.BUDGET] = self._tables.line_bits[1]
+        state[km.BUDGET] = 1 << self.form.lines[1]
         state[km.SEASON] = self._rules.season.done if done else 0
         state[km.CUT] = cut if self._rules.kireji == "required" else 0
         state[km.STYLE] = 2 * style + int(new_sentence)
@@ -320,7 +341,7 @@ class Lattice:
         found = self._hits.get(key)
         if found is not None:
             return found
-        hits = np.zeros(len(self.words), np.uint8)
+        hits = np.zeros(self._n_words, np.uint8)
         hits[self._rules.conflicts(ends)] = 6
         known: dict[Sounds, int] = {}
         for word in self._alive.special_words():
@@ -377,7 +398,7 @@ class Lattice:
             return NO_SOUNDS
         sounds: set[Sound] = set()
         for end in row[km.ENDS : km.ENDS + line]:
-            known = len(self.words)
+            known = self._n_words
             sounds.update(
                 self._rules.sounds[end] if end < known else self._foreign[int(end) - known]
             )

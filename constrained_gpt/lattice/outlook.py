@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from constrained_gpt.lattice.rules import Rules
+from constrained_gpt.lexicon.form import Form
 
 # Chosen by reading poems, not measured (bench/LOG.md).
 KIGO_RATE = 0.02  # chance, per syllable still to come, that a model says a season word unasked
@@ -25,13 +26,12 @@ class Outlook:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        left = np.maximum(np.arange(sum(rules.lines) + 1), 0.5)
-        kigo, cut = (np.log(-np.expm1(left * np.log1p(-rate))) for rate in (KIGO_RATE, CUT_RATE))
-        self.chance = np.zeros((len(left), 2, rules.n_cuts))
-        self.chance[:, 0] += kigo[:, None]
-        for counter in range(rules.n_cuts):
-            if not rules.cut_complete(counter):
-                self.chance[:, :, counter] += cut[:, None]
+        self.chance = _chance(sum(rules.lines), rules.kireji)
+
+    @staticmethod
+    def reals(form: Form) -> np.ndarray:
+        """STRAIN, then the chances, flat: as `kernels.boundary` takes them."""
+        return np.concatenate([[STRAIN], _chance(sum(form.lines), form.kireji).reshape(-1)])
 
     def types(self, line: int, budget: int, state: int, cut: int) -> np.ndarray:
         """After a word of each type: float64 (types,)."""
@@ -49,3 +49,13 @@ class Outlook:
         done = int(rules.season.flush[state] == rules.season.done)
         after = [max(rules.cut_after(cut, mark), 0) for mark in range(len(rules.mark_mid))]
         return np.array([self.chance[left, done, c] for c in [*after, cut, cut]])
+
+
+def _chance(most: int, kireji: str) -> np.ndarray:
+    left = np.maximum(np.arange(most + 1), 0.5)
+    kigo, cut = (np.log(-np.expm1(left * np.log1p(-rate))) for rate in (KIGO_RATE, CUT_RATE))
+    chance = np.zeros((most + 1, 2, 2 if kireji == "required" else 1))
+    chance[:, 0] += kigo[:, None]
+    if kireji == "required":
+        chance[:, :, 0] += cut[:, None]
+    return chance
