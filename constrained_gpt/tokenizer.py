@@ -186,6 +186,13 @@ class Tokenizer:
         """Ids of `text`; what looks like a special token is ordinary text here."""
         return self._to_ids(self._encoding.encode_ordinary(_valid(text)))
 
+    def encode_many(self, texts: Iterable[str]) -> list[list[int]]:
+        """`encode` of each text, in less time."""
+        encode = self._encoding.encode_ordinary
+        if self._identity:
+            return [encode(text) for text in texts]
+        return [self._to_ids(encode(text)) for text in texts]
+
     def encode_special(self, text: str) -> list[int]:
         """Ids of `text` with special tokens recognised; for prompts built by the program alone."""
         return self._to_ids(self._encoding.encode(_valid(text), allowed_special="all"))

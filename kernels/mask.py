@@ -51,6 +51,34 @@ class Tables(NamedTuple):
     line_bits: np.ndarray
 
 
+class Masks(NamedTuple):
+    """The masks of a batch of B rows, as slices of a common order of tokens.
+
+    Row b's candidates are position[start[b]:stop[b]] (places in the order, ascending) with
+    outlook[start[b]:stop[b]], less drop[drop_start[b]:drop_start[b + 1]] (places too, ascending, all
+    among the former), then extra_token[extra_start[b]:extra_start[b + 1]] (token ids, ascending,
+    none among the former) with extra_outlook. A decoder draws from them in this sequence.
+
+    entry: int32 (B,), which entry of the arena it is, -1 if none; the candidates are extras alone
+    then. prefix: int32 (B,), 1 + the entry's largest position, 0 if none: so many rows of the
+    output layer are needed. position: int32 (A,), outlook: float32 (A,), the arena, common to all
+    rows and calls, frozen in what it holds. start, stop: int64 (B,). drop_start, extra_start:
+    int64 (B + 1,). drop: int32. extra_token: int32; extra_outlook: float32.
+    """
+
+    entry: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    position: np.ndarray
+    outlook: np.ndarray
+    prefix: np.ndarray
+    drop_start: np.ndarray
+    drop: np.ndarray
+    extra_start: np.ndarray
+    extra_token: np.ndarray
+    extra_outlook: np.ndarray
+
+
 @jit
 def shift_budget(budget: int, bits: int) -> int:
     """Syllables that may remain (a bit set) after a word with the counts in `bits`."""
@@ -180,9 +208,11 @@ def allowed_children(
     2 and 4 taken away from this word (its sound). form_ok: uint8 (3,). other_ok: uint8
     (marks + 2,): marks, then line break, then end.
     type_outlook, other_outlook: float64 (types,), (marks + 2,), log of how hopeful the state after
-    such a unit is. outlook: float64, as long as `out`: of the token's own unit where that is
-    allowed; else of the log-mean over all units below, the forbidden ones counting nothing, and
-    less by `strain` where the token alone would be a whole unit (" the" for " thefts").
+    such a unit is. outlook: float64, as long as `out`: of the token's own unit, or the only
+    one below, where that is allowed; else of the log-mean over all other units below, the forbidden ones counting nothing
+    (but those that only their sound forbids as much as the rest, so that this does not depend on
+    what was said before), and less by `strain` where the token alone would be a whole unit (" the"
+    for " thefts").
     """
     found = 0
     start = tables.first[node]
@@ -191,21 +221,29 @@ def allowed_children(
         first = tables.lo[child]  # a node's own unit opens its range
         hope = 0.0
         own = -np.inf
+        fine = False  # is a unit allowed, its sound considered
         for unit in range(first, tables.hi[child]):
             which = tables.word[unit]
             ahead = -np.inf
+            heard = True
             if tables.kind[unit] == WORD:
                 kind = type_of[which]
-                if type_ok[kind] & ~word_hit[which] and form_ok[tables.form[unit]]:
+                if type_ok[kind] and form_ok[tables.form[unit]]:
                     ahead = type_outlook[kind]
+                    heard = type_ok[kind] & ~word_hit[which] != 0
             elif other_ok[which]:
                 ahead = other_outlook[which]
             if ahead > -np.inf:
-                hope += np.exp(ahead)
-                if whole and unit == first:
+                if tables.hi[child] - first == 1:
+                    if heard:
+                        own = ahead
+                elif not (whole and unit == first):
+                    hope += np.exp(ahead)
+                    fine = fine or heard
+                elif heard:
                     own = ahead
                     break
-        if hope > 0.0:
+        if own > -np.inf or fine:
             out[found] = tables.token[child]
             if own > -np.inf:
                 outlook[found] = own

@@ -127,10 +127,11 @@ def allowed_children(
     """Tokens of the children of `node` that lead to an allowed unit, by judging every unit."""
     is_word = tables.kind == WORD
     word = np.where(is_word, tables.word, 0)
-    word_ok = (type_ok[type_of[word]] & ~word_hit[word]) != 0
-    word_ok &= form_ok[tables.form] != 0
+    fits = (type_ok[type_of[word]] != 0) & (form_ok[tables.form] != 0)
+    heard = fits & ((type_ok[type_of[word]] & ~word_hit[word]) != 0)
     other = np.where(is_word, 0, tables.word)
-    unit_ok = np.where(is_word, word_ok, other_ok[other] != 0)
+    unit_fits = np.where(is_word, fits, other_ok[other] != 0)
+    unit_ok = np.where(is_word, heard, other_ok[other] != 0)
     unit_outlook = np.where(is_word, type_outlook[type_of[word]], other_outlook[other])
     first, count = int(tables.first[node]), int(tables.count[node])
     children = [
@@ -140,12 +141,13 @@ def allowed_children(
     ]
     for i, child in enumerate(children):
         below = np.arange(tables.lo[child], tables.hi[child])
-        own = int(tables.unit[child])
+        own = int(tables.unit[child]) if len(below) > 1 else int(below[0])
         out[i] = tables.token[child]
         if own >= 0 and unit_ok[own]:
             outlook[i] = unit_outlook[own]
         else:
-            hopes = np.where(unit_ok[below], np.exp(unit_outlook[below]), 0.0)
+            counts = unit_fits[below] & (below != own)
+            hopes = np.where(counts, np.exp(unit_outlook[below]), 0.0)
             outlook[i] = np.log(hopes.mean()) + (strain if own >= 0 else 0.0)
     return len(children)
 

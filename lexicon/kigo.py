@@ -38,6 +38,8 @@ def keys(word: str) -> Keys:
     >>> keys("Snow-covered"), keys("autumn\u2019s"), keys("birds'")
     (('snow', 'covered'), ('autumn',), ('birds',))
     """
+    if word.isascii() and word.isalpha():
+        return (word.lower(),)
     parts = []
     for part in re.split(r"[-/\u2010\u2011]+", key_of(word)):
         if part.endswith("'s") and len(part) > 2:

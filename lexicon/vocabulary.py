@@ -196,10 +196,14 @@ class Lexicon:
     def content_hash(self) -> str:
         """SHA-256 in hex; changes if and only if words, counts, sounds, dangling or saijiki do."""
         if not self._hash:
-            digest = hashlib.sha256("".join(self.rows()).encode())
-            digest.update(self.saijiki.content_hash.encode())
-            self._hash.append(digest.hexdigest())
+            self._hash.append(_hash_of("".join(self.rows()), self.saijiki))
         return self._hash[0]
+
+
+def _hash_of(rows: str, saijiki: Saijiki) -> str:
+    digest = hashlib.sha256(rows.encode())
+    digest.update(saijiki.content_hash.encode())
+    return digest.hexdigest()
 
 
 @cache
@@ -248,7 +252,10 @@ def _given(
 
 @lru_cache(maxsize=1)
 def _default() -> Lexicon:
-    return Lexicon.from_rows(WORDS.read_text(encoding="utf-8"))
+    text = WORDS.read_text(encoding="utf-8")
+    lexicon = Lexicon.from_rows(text)
+    lexicon._hash.append(_hash_of(text, lexicon.saijiki))  # the file is what rows() writes
+    return lexicon
 
 
 def compile_words(path: Path = WORDS) -> Lexicon:

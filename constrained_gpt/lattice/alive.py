@@ -8,12 +8,12 @@ tokens. Called by `lattice` while it compiles and, for rare states, while it sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sounds
+from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 from constrained_gpt.lattice.season_automaton import OWED
 
 OWED_TARGET, DONE_TARGET = 0, 1  # a line break leaves the season word owed or done
@@ -54,6 +54,11 @@ class Alive:
             for s in range(self._max_syllables + 1)
         ]
         self._columns = [np.unique(rules.type_column[t]) for t in self._with]
+        # Rows of the automaton as what differs from those of OWED and `done`.
+        self._usual = season.flush  # (K,)
+        self._odd_state, self._odd_column = season.odd
+        self._odd_next = season.next[self._odd_state, self._odd_column]
+        self._odd_usual = season.next[self._usual[self._odd_state], self._odd_column]
         self._closers = [t[~rules.type_dangling[t]] for t in self._with]
         self._words_of_type: dict[int, np.ndarray] = {}
         self._starts: dict[int, list[np.ndarray]] = {}  # line -> sure, likely: bool (C, 2)
@@ -68,6 +73,7 @@ class Alive:
             special = [rules.by_part[p] for p in self.critical if p in rules.by_part]
             if special:
                 self._special = np.unique(np.concatenate(special)).astype(np.int32)
+        self._number_sounds()
         closers = ~rules.dangling
         self._closing_words = np.bincount(
             rules.type_of[closers], minlength=len(rules.type_bits)
@@ -85,6 +91,30 @@ class Alive:
             "critical": np.array(sorted(self.critical), dtype=np.str_),
             "starts": np.stack(starts) if starts else np.zeros(shape, bool),
         }
+
+    def _number_sounds(self) -> None:
+        """crucial_sets: the sets of sounds of special words by number, none first. crucial_of:
+        int32 (words + outside,), each word's number."""
+        self.crucial_sets: list[Sounds] = [NO_SOUNDS]
+        self.crucial_of = np.zeros(len(self.rules.bits), np.int32)
+        self._crucial_number = {NO_SOUNDS: 0}
+        for word in self._special.tolist():
+            self.crucial_of[word] = self._number(self.rules.sounds[word])
+
+    def _number(self, sounds: tuple[Sound, ...]) -> int:
+        crucial = self.canonical(frozenset(sounds))
+        if crucial not in self._crucial_number:
+            self._crucial_number[crucial] = len(self.crucial_sets)
+            self.crucial_sets.append(crucial)
+        return self._crucial_number[crucial]
+
+    def hear(self, sounds: tuple[Sound, ...]) -> None:
+        """Number the sounds of a line end from outside the lexicon, after all before."""
+        self.crucial_of = np.append(self.crucial_of, np.int32(self._number(sounds)))
+
+    def forget(self) -> None:
+        """Drop the tables made on demand; they are made again when asked for."""
+        self._tables.clear()
 
     # -- questions --------------------------------------------------------------------------
     def canonical(self, ends: Sounds) -> Sounds:
@@ -179,12 +209,35 @@ class Alive:
             closing = np.zeros((rules.n_cuts, n_states), bool)
             by_column = np.zeros((n_columns, rules.n_cuts, 2), bool)
             np.logical_or.at(by_column, rules.type_column[types], closes[types])
-            columns = np.flatnonzero(by_column.any(axis=(1, 2)))
-            target = self._to_done[season.next[:, columns]].astype(np.int64)  # (K, columns)
-            for cut in range(rules.n_cuts):
-                closing[cut] = by_column[columns[None, :], cut, target].any(axis=1)
+            if by_column.any():
+                columns = np.arange(n_columns)
+                for cut in range(rules.n_cuts):
+                    good = by_column[:, cut]  # (columns, 2)
+
+                    def fits(to: np.ndarray, column: np.ndarray, good: np.ndarray = good) -> np.ndarray:
+                        return np.asarray(good[column, self._to_done[to].astype(np.int64)])
+
+                    closing[cut] = self._any_column(columns, fits)
             out.append(closing)
         return out
+
+    def _any_column(
+        self, columns: np.ndarray, fits: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """bool (K,): does fits(state reached, column) hold for some of the columns? Counted for
+        the two usual rows, and corrected where a row differs."""
+        season = self.rules.season
+        count = np.zeros(len(season.next), np.int64)
+        for usual in (OWED, season.done):
+            count[self._usual == usual] = fits(season.next[usual, columns], columns).sum()
+        mine = np.zeros(season.next.shape[1], bool)
+        mine[columns] = True
+        odd = mine[self._odd_column]
+        state, column = self._odd_state[odd], self._odd_column[odd]
+        change = fits(self._odd_next[odd], column).astype(np.int64)
+        change -= fits(self._odd_usual[odd], column)
+        count += np.bincount(state, change, len(count)).astype(np.int64)
+        return np.asarray(count > 0)
 
     def _fill(self, line: int, closing: list[np.ndarray], end: np.ndarray) -> LineTable:
         """The table of a line; closing[s]: bool (C, K), a word of s syllables may close it."""
@@ -199,9 +252,12 @@ class Alive:
                 if syllables == left:
                     can_next[left] |= closing[syllables]
                 elif len(self._with[syllables]):
-                    reached = season.next[:, self._columns[syllables]]
                     for cut in range(n_cuts):
-                        can_next[left, cut] |= can_mid[left - syllables, cut][reached].any(axis=1)
+                        then = can_mid[left - syllables, cut]
+                        if then.any():
+                            can_next[left, cut] |= self._any_column(
+                                self._columns[syllables], lambda to, _, then=then: then[to]
+                            )
             for cut in range(n_cuts):
                 can_mid[left, cut] = can_next[left, cut]
                 for mark in np.flatnonzero(rules.mark_mid):
@@ -229,51 +285,83 @@ class Alive:
         kigo={"snow"} the part of "snow" is.
         """
         rules = self.rules
-        most = max((len({p for p, _ in s}) for s in rules.sounds), default=1)
-        forbidden = (len(rules.lines) - 1) * max(most, 1)
-        parts = self._group_parts()
+        forbidden = (len(rules.lines) - 1) * max(rules.most_parts, 1)
+        parts, some = self._group_parts()
         critical: frozenset[str] = frozenset()
         while True:
             rich = [count > forbidden + len(critical) for count in parts]
-            poor = [(count > 0) | has for count, has in zip(parts, self._group_any(), strict=True)]
+            poor = [(count > 0) | has for count, has in zip(parts, some, strict=True)]
             found = critical | self._poor_parts(rich, poor)
             if found == critical:
                 return critical
             critical = found
 
-    def _group_any(self) -> list[np.ndarray]:
-        """bool (K, 2) for every syllable count: is there a closing word, by target?"""
-        season = self.rules.season
-        out = []
-        for types in self._closers:
-            goes = self._to_done[season.next[:, self.rules.type_column[types]]]  # (K, types)
-            out.append(np.stack([(~goes).any(axis=1), goes.any(axis=1)], axis=1))
-        return out
+    def _group_parts(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """For every syllable count: int (K, 2), different rhyme parts among the closing words, by
+        target; bool (K, 2): is there such a word at all?
 
-    def _group_parts(self) -> list[np.ndarray]:
-        """int (K, 2) for every syllable count: different rhyme parts among the closing words.
-
-        Words with several rhyme parts do not count, so that the counted ones are disjoint.
+        Words with several rhyme parts do not count, so that the counted ones are disjoint. States
+        are counted from the two usual ones, by the words that go elsewhere from them.
         """
         rules, season = self.rules, self.rules.season
-        number: dict[str, int] = {}
-        pairs = []
-        for word, sounds in enumerate(rules.sounds):
-            own = {part for part, _ in sounds}
-            if len(own) == 1 and not rules.dangling[word]:
-                pairs.append((rules.type_of[word], number.setdefault(own.pop(), len(number))))
-        shows = np.zeros((len(rules.type_bits), max(len(number), 1)), np.float32)
-        if pairs:
-            kinds, heard = np.array(pairs).T
-            shows[kinds, heard] = 1
-        out = []
+        n_states = len(season.next)
+        # What differs in where a break then leaves us, by state.
+        turned = self._to_done[self._odd_next] != self._to_done[self._odd_usual]
+        state, column = self._odd_state[turned], self._odd_column[turned]
+        bounds = np.searchsorted(state, np.arange(n_states + 1))
+        by_column = np.argsort(rules.type_column, kind="stable")
+        of_column = np.searchsorted(
+            rules.type_column[by_column], np.arange(season.next.shape[1] + 1)
+        )
+        single, part = rules.single_parts()
+        counted = single[~rules.dangling[single]]
+        heard = part[~rules.dangling[single]]
+        of = rules.type_of[counted]
+        by_type = np.argsort(of, kind="stable")
+        heard = heard[by_type]
+        word_bounds = np.searchsorted(of[by_type], np.arange(len(rules.type_bits) + 1))
+        n_parts = int(part.max(initial=0)) + 1
+        parts, some = [], []
         for types in self._closers:
-            goes = self._to_done[season.next[:, rules.type_column[types]]]
-            rows, inverse = np.unique(goes, axis=0, return_inverse=True)
-            done = (rows.astype(np.float32) @ shows[types] > 0).sum(axis=1)
-            owed = ((~rows).astype(np.float32) @ shows[types] > 0).sum(axis=1)
-            out.append(np.stack([owed, done], axis=1)[inverse.reshape(-1)])
-        return out
+            number = np.zeros((n_states, 2), np.int64)
+            exists = np.zeros((n_states, 2), bool)
+            closes = np.zeros(len(rules.type_bits), bool)
+            closes[types] = True
+            words = np.repeat(closes, np.diff(word_bounds))
+            word_type = np.repeat(np.arange(len(rules.type_bits)), np.diff(word_bounds))
+            known: dict[tuple[int, bytes], tuple[np.ndarray, np.ndarray]] = {}
+            for usual in {OWED, season.done}:
+                goes = self._to_done[season.next[usual, rules.type_column]]  # (types,)
+                n_words = np.zeros((2, n_parts), np.int64)  # by target and part
+                np.add.at(n_words, (goes[word_type[words]].astype(np.int64), heard[words]), 1)
+                n_types = np.bincount(goes[types].astype(np.int64), minlength=2)
+                distinct = (n_words > 0).sum(axis=1)
+                for k in np.flatnonzero(self._usual == usual).tolist():
+                    columns = column[bounds[k] : bounds[k + 1]]
+                    key = (usual, columns.tobytes())
+                    if key not in known:
+                        own, own_types = distinct.copy(), n_types.copy()
+                        moved: dict[tuple[int, int], int] = {}  # (from target, part) -> words
+                        for c in columns.tolist():
+                            for t in by_column[of_column[c] : of_column[c + 1]].tolist():
+                                if not closes[t]:
+                                    continue
+                                came = int(goes[t])
+                                own_types[came] -= 1
+                                own_types[1 - came] += 1
+                                for p in heard[word_bounds[t] : word_bounds[t + 1]].tolist():
+                                    moved[came, p] = moved.get((came, p), 0) + 1
+                        for target in (0, 1):
+                            for p in {p for _, p in moved}:
+                                before = int(n_words[target, p])
+                                after = before - moved.get((target, p), 0)
+                                after += moved.get((1 - target, p), 0)
+                                own[target] += int(after > 0) - int(before > 0)
+                        known[key] = own, own_types > 0
+                    number[k], exists[k] = known[key]
+            parts.append(number)
+            some.append(exists)
+        return parts, some
 
     def _poor_parts(self, rich: list[np.ndarray], some: list[np.ndarray]) -> frozenset[str]:
         """Parts of the poor groups wherever rich groups alone would not do. Each: bool (K, 2)."""
@@ -301,12 +389,12 @@ class Alive:
             fragile = likely.next_word & ~sure.next_word  # (C, K) bits
             for syllables in range(1, min(rules.lines[line], self._max_syllables) + 1):
                 types = self._closers[syllables]
-                goes = self._to_done[season.next[:, rules.type_column[types]]]  # (K, types)
                 used: set[int] = set()
                 for cut, state in np.argwhere(fragile >> np.int64(syllables) & 1):
+                    goes = self._to_done[season.next[state, rules.type_column[types]]]
                     for target in (OWED_TARGET, DONE_TARGET):
                         if ends[1][cut, target] and not rich[syllables][state, target]:
-                            used.update(types[goes[state] == bool(target)].tolist())
+                            used.update(types[goes == bool(target)].tolist())
                 for kind in used:
                     for word in self._words(kind):
                         parts.update(part for part, _ in rules.sounds[word])

@@ -16,24 +16,24 @@ from constrained_gpt import cache
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice import season_automaton, trie
 from constrained_gpt.lattice.alive import Alive
+from constrained_gpt.lattice.boundary import book_of
+from constrained_gpt.lattice.compiled import Compiled, Sounds, joined, rules_of
 from constrained_gpt.lattice.lattice import Lattice, LatticeError, style_table
 from constrained_gpt.lattice.rules import Rules
 from constrained_gpt.lattice.season_automaton import SeasonAutomaton
 from constrained_gpt.lexicon import kigo as kigo_rules
 from constrained_gpt.lexicon.form import Form
-from constrained_gpt.lexicon.kireji import find_cuts
 from constrained_gpt.lexicon.typography import (
     CAPITAL_FORM,
     DEFAULT,
     LOWER_FORM,
     NEUTRAL_FORM,
     Typography,
-    start_style,
 )
 from constrained_gpt.lexicon.vocabulary import Lexicon
 
 POLICIES = ("all", "any")
-_VERSION = 2  # of the arrays on disk; raise it when their meaning changes
+_VERSION = 3  # of the arrays on disk; raise it when their meaning changes
 
 
 class Spelling(Protocol):
@@ -71,7 +71,6 @@ def compile(
             f"form {form.name!r} has no fixed length to write to; give exact counts, e.g. (5, 7, 5)"
         )
     end = tokenizer.eos if end is None else end
-    words, bits = _countable(form, lexicon, policy)
     key = hashlib.sha256(
         repr(
             (
@@ -87,26 +86,64 @@ def compile(
         ).encode()
     ).hexdigest()
     kept = cache.load_arrays("lattice", key) if use_cache else None
-    arrays = kept or _build_arrays(form, lexicon, tokenizer, words, typography, end)
-    rules = _rules(form, lexicon, words, bits, typography, arrays)
-    tables = _tables(rules, arrays, typography)
-    alive = Alive(rules, kept)
-    if use_cache and kept is None:
-        cache.save_arrays("lattice", key, {**arrays, **alive.learned()})
-    lattice = Lattice(
-        form,
-        words,
-        rules,
-        tables,
-        alive,
-        end=end,
-        n_vocab=tokenizer.n_vocab,
-        start_style=start_style(typography.capitals),
-        content_hash=key,
-    )
-    if not lattice._alive.line_start(0, 0, 0, frozenset()):
-        raise LatticeError(_diagnose(form, rules, typography))
+    if kept is not None:
+        compiled = Compiled(form, typography, kept)
+    else:
+        compiled = _compiled(form, lexicon, tokenizer, policy, typography, end)
+    lattice = Lattice(compiled, end=end, n_vocab=tokenizer.n_vocab, content_hash=key)
+    if kept is None:
+        lattice.prepare()
+        if use_cache:
+            cache.save_arrays("lattice", key, {**compiled.arrays, **lattice.kept()})
     return lattice
+
+
+def _compiled(
+    form: Form,
+    lexicon: Lexicon,
+    tokenizer: Spelling,
+    policy: str,
+    typography: Typography,
+    end: int,
+) -> Compiled:
+    """Everything that is made once: words, trie, season automaton, what is alive, the book."""
+    words, bits = _countable(form, lexicon, policy)
+    built = _built_trie(tokenizer, words, typography, end)
+    season, column = _season(form, lexicon, words)
+    dangling = np.zeros(len(words), bool)
+    if form.dangling == "forbidden":
+        dangling = np.array([lexicon.is_dangling(word) for word in words])
+    parts: dict[str, int] = {}
+    onsets: dict[str, int] = {}
+    start, part, onset = [0], [], []
+    for word in words:
+        # A word nobody has heard still equals itself: it gets a sound of its own.
+        for heard_part, heard_onset in lexicon.sounds(word) or ((f"={word}", ""),):
+            part.append(parts.setdefault(heard_part, len(parts)))
+            onset.append(onsets.setdefault(heard_onset, len(onsets)))
+        start.append(len(part))
+    heard = Sounds([*parts], [*onsets], *(np.array(a, np.int32) for a in (start, part, onset)))
+    rules = rules_of(
+        form, typography, bits=bits, column=column, dangling=dangling, sounds=heard, season=season
+    )
+    alive = Alive(rules)
+    if not alive.line_start(0, 0, 0, frozenset()):
+        raise LatticeError(_diagnose(form, rules, typography))
+    tables = _tables(rules, built, typography)
+    numbers = tuple(np.array(a, np.int32) for a in (start, part, onset))
+    learned = alive.learned()
+    arrays = {
+        "book": book_of(tables, rules, alive, numbers, len(parts), tokenizer.n_vocab),
+        "words": joined(words),
+        "parts": joined([*parts]),
+        "onsets": joined([*onsets]),
+        "type_bits": rules.type_bits,
+        "critical": joined(learned["critical"].tolist()),
+        "starts": learned["starts"],
+    }
+    compiled = Compiled(form, typography, arrays)
+    vars(compiled).update(words=words, rules=rules, alive=alive)  # made already
+    return compiled
 
 
 def wanted_phrases(form: Form, lexicon: Lexicon) -> dict[tuple[str, ...], bool] | None:
@@ -135,15 +172,10 @@ def _countable(form: Form, lexicon: Lexicon, policy: str) -> tuple[list[str], np
     return words, np.array(bits, np.int64)
 
 
-def _build_arrays(
-    form: Form,
-    lexicon: Lexicon,
-    tokenizer: Spelling,
-    words: list[str],
-    typography: Typography,
-    end: int,
-) -> dict[str, np.ndarray]:
-    """Everything that is slow to make: the trie and the season automaton."""
+def _built_trie(
+    tokenizer: Spelling, words: list[str], typography: Typography, end: int
+) -> trie.Trie:
+    """All units, spelled."""
     if not words:
         raise LatticeError("the lexicon holds no word that can be counted; add words to it")
     units: list[tuple[bool, int, int, int]] = []
@@ -165,7 +197,8 @@ def _build_arrays(
         texts.append(mark.text)
     units.append((False, trie.BREAK, n_marks, NEUTRAL_FORM))
     texts.append("\n")
-    tokens = [tokenizer.encode(text) for text in texts]
+    encode_many = getattr(tokenizer, "encode_many", None)
+    tokens = encode_many(texts) if encode_many else [tokenizer.encode(text) for text in texts]
     break_tokens = tokens[-1]
     if len(break_tokens) != 1:
         raise LatticeError("this tokenizer has no token of its own for a line break; use another")
@@ -176,21 +209,17 @@ def _build_arrays(
         units, tokens = units[:-1], tokens[:-1]
     built = trie.build(units, tokens)
     _check_unambiguous(built)
-    arrays = {
-        field.name: np.asarray(getattr(built, field.name)) for field in dataclasses.fields(built)
-    }
+    return built
+
+
+def _season(form: Form, lexicon: Lexicon, words: list[str]) -> tuple[SeasonAutomaton, np.ndarray]:
+    """The automaton of the form's season words; the column of each word, int32 (words,)."""
     wanted = wanted_phrases(form, lexicon)
+    if wanted is None:
+        return season_automaton.satisfied(), np.zeros(len(words), np.int32)
     word_keys = [kigo_rules.keys(word) for word in words]
-    season = (
-        season_automaton.satisfied()
-        if wanted is None
-        else season_automaton.build(wanted, word_keys)
-    )
-    arrays["season_next"] = season.next
-    arrays["season_flush"] = season.flush
-    arrays["season_done"] = np.array(season.done)
-    arrays["column"] = np.array([season.column.get(k, 0) for k in word_keys], np.int32)
-    return arrays
+    season = season_automaton.build(wanted, word_keys)
+    return season, np.array([season.column.get(k, 0) for k in word_keys], np.int32)
 
 
 def _check_spelling(
@@ -232,55 +261,13 @@ def _check_unambiguous(built: trie.Trie) -> None:
         )
 
 
-def _rules(
-    form: Form,
-    lexicon: Lexicon,
-    words: list[str],
-    bits: np.ndarray,
-    typography: Typography,
-    arrays: dict[str, np.ndarray],
-) -> Rules:
-    marks = typography.marks
-    dangling = np.array([lexicon.is_dangling(word) for word in words])
-    season = SeasonAutomaton(
-        arrays["season_next"], arrays["season_flush"], int(arrays["season_done"]), {}
-    )
-    return Rules(
-        lines=form.lines,
-        bits=bits,
-        column=arrays["column"],
-        dangling=dangling if form.dangling == "forbidden" else np.zeros(len(words), bool),
-        # A word nobody has heard still equals itself: it gets a sound of its own.
-        sounds=[tuple(lexicon.sounds(word)) or ((f"={word}", ""),) for word in words],
-        rhyme=form.rhyme,
-        kireji=form.kireji,
-        season=season,
-        mark_mid=np.array([m.mid for m in marks], bool),
-        mark_end=np.array([m.end for m in marks], bool),
-        mark_final=np.array([m.final for m in marks], bool),
-        mark_cuts=np.array([bool(find_cuts(f"a{m.text}\nb")) for m in marks], bool),
-    )
-
-
-def _tables(rules: Rules, arrays: dict[str, np.ndarray], typography: Typography) -> km.Tables:
+def _tables(rules: Rules, built: trie.Trie, typography: Typography) -> km.Tables:
     n_marks = len(typography.marks)
     cut_after = np.array(
         [[rules.cut_after(cut, m) for m in range(n_marks)] for cut in range(rules.n_cuts)], np.int32
     ).reshape(rules.n_cuts, n_marks)
-
-    def numbers(name: str) -> np.ndarray:
-        return np.ascontiguousarray(arrays[name], np.int32)
-
     return km.Tables(
-        first=numbers("first"),
-        count=numbers("count"),
-        token=numbers("token"),
-        lo=numbers("lo"),
-        hi=numbers("hi"),
-        unit=numbers("unit"),
-        kind=numbers("kind"),
-        word=numbers("word"),
-        form=numbers("form"),
+        **{field.name: getattr(built, field.name) for field in dataclasses.fields(built)},
         bits=rules.bits,
         column=np.ascontiguousarray(rules.column, np.int32),
         season_next=np.ascontiguousarray(rules.season.next, np.int32),
@@ -296,8 +283,6 @@ def _tables(rules: Rules, arrays: dict[str, np.ndarray], typography: Typography)
 
 def _diagnose(form: Form, rules: Rules, typography: Typography) -> str:
     """Which rule makes the form impossible, found by loosening one at a time."""
-    from constrained_gpt.lattice.alive import Alive
-
     def possible(changes: dict[str, object]) -> bool:
         return Alive(dataclasses.replace(rules, **changes)).line_start(  # type: ignore[arg-type]
             0, 0, 0, frozenset()

@@ -9,12 +9,17 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from constrained_gpt.kernels import book as bk
 from constrained_gpt.kernels import mask as km
+from constrained_gpt.kernels.walk import advance_states
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
+from constrained_gpt.lattice.boundary import Boundary
+from constrained_gpt.lattice.compiled import Compiled
 from constrained_gpt.lattice.outlook import STRAIN, Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 from constrained_gpt.lexicon.form import Form
@@ -24,6 +29,7 @@ from constrained_gpt.lexicon.typography import (
     NEUTRAL_FORM,
     REFUSED,
     next_style,
+    start_style,
 )
 
 _CACHED_MASKS = 512  # boundary masks kept; some 60 KB each on a full lexicon
@@ -45,57 +51,72 @@ class Lattice:
     form, end (id of the token that ends a poem), n_vocab (ids are below it), words (spellings).
     """
 
-    def __init__(
-        self,
-        form: Form,
-        words: Sequence[str],
-        rules: Rules,
-        tables: km.Tables,
-        alive: Alive,
-        *,
-        end: int,
-        n_vocab: int,
-        start_style: int,
-        content_hash: str,
-    ) -> None:
-        self.form = form
-        self.words = words
+    def __init__(self, compiled: Compiled, *, end: int, n_vocab: int, content_hash: str) -> None:
+        self.form = compiled.form
         self.end = end
         self.n_vocab = n_vocab
         self.content_hash = content_hash
-        self._rules = rules
-        self._tables = tables
-        self._alive = alive
-        self._outlook = Outlook(rules)
-        self._start_style = start_style
-        self._max_tokens = _longest_poem(tables, rules.lines)
+        self._compiled = compiled
+        self._n_words = int(compiled.arrays["book"][bk.N_WORDS])
+        self._start_style = start_style(compiled.typography.capitals)
         self._lock = threading.RLock()
         self._masks: OrderedDict[Any, Mask] = OrderedDict()
         self._types: dict[Any, np.ndarray] = {}
         self._hits: OrderedDict[Any, np.ndarray] = OrderedDict()
         self._foreign: list[tuple[Sound, ...]] = []  # sounds of line ends from outside the lexicon
-        n_words = len(words)
-        self._no_hits = np.zeros(n_words, np.uint8)
+        self._no_hits = np.zeros(self._n_words, np.uint8)
         self._any_form = np.ones(3, np.uint8)
-        self._no_types = np.zeros(len(rules.type_bits), np.uint8)
-        children = np.arange(
-            tables.first[km.MID_ROOT], tables.first[km.MID_ROOT] + tables.count[km.MID_ROOT]
-        )
-        other = np.concatenate([[0], np.cumsum(tables.kind != km.WORD)])
-        # Base models end a poem with a line break: then no unit is an END.
-        self._has_end = bool((tables.kind == km.END).any())
-        self._other_children = children[other[tables.hi[children]] > other[tables.lo[children]]]
+        self._quick = Boundary(compiled, lambda: self._alive)
+
+    # What only the slow ways need is made when they are gone.
+    @property
+    def words(self) -> Sequence[str]:
+        """The spellings of the words that may be written."""
+        return self._compiled.words
+
+    @property
+    def _rules(self) -> Rules:
+        return self._compiled.rules
+
+    @property
+    def _tables(self) -> km.Tables:
+        return self._compiled.tables
+
+    @property
+    def _alive(self) -> Alive:
+        return self._compiled.alive
+
+    @cached_property
+    def _outlook(self) -> Outlook:
+        return Outlook(self._rules)
+
+    @cached_property
+    def _no_types(self) -> np.ndarray:
+        return np.zeros(len(self._rules.type_bits), np.uint8)
+
+    @cached_property
+    def _has_end(self) -> bool:
+        return bool(self._quick.book[bk.HAS_END])
+
+    def prepare(self) -> None:
+        """Make the masks that poems commonly need, ahead of the first one."""
+        self._quick.prepare(self.start()[0])
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """What has been made so far and is worth keeping on disk."""
+        return {**self._quick.kept(), "max_tokens": np.array(self.max_tokens)}
 
     # -- states -----------------------------------------------------------------------------
     @property
     def width(self) -> int:
         """Columns of a state row."""
-        return km.ENDS + len(self._rules.lines)
+        return km.ENDS + len(self.form.lines)
 
-    @property
+    @cached_property
     def max_tokens(self) -> int:
         """No poem has more tokens: the longest spelling of every line, a mark after every word."""
-        return self._max_tokens
+        kept = self._compiled.arrays.get("max_tokens")
+        return _longest_poem(self._tables, self.form.lines) if kept is None else int(kept)
 
     def start(self, batch: int = 1) -> np.ndarray:
         """`batch` rows at the start of an empty poem: int64 (batch, width)."""
@@ -104,7 +125,7 @@ class Lattice:
         row = np.full(self.width, -1, np.int64)
         row[km.NODE] = km.LINE_ROOT
         row[km.LINE] = 0
-        row[km.BUDGET] = self._tables.line_bits[0]
+        row[km.BUDGET] = 1 << self.form.lines[0]
         row[km.SEASON] = 0
         row[km.CUT] = 0
         row[km.STYLE] = 2 * self._start_style
@@ -135,9 +156,10 @@ class Lattice:
         with self._lock:
             if sounds not in self._foreign:
                 self._foreign.append(sounds)
-            identity = len(self.words) + self._foreign.index(sounds)
+                self._quick.hear(sounds)
+            identity = self._n_words + self._foreign.index(sounds)
         state[km.LINE] = 1
-        state[km.BUDGET] = self._tables.line_bits[1]
+        state[km.BUDGET] = 1 << self.form.lines[1]
         state[km.SEASON] = self._rules.season.done if done else 0
         state[km.CUT] = cut if self._rules.kireji == "required" else 0
         state[km.STYLE] = 2 * style + int(new_sentence)
@@ -160,7 +182,7 @@ class Lattice:
 
     def advance(self, states: np.ndarray, tokens: np.ndarray) -> None:
         """Step every row by one token, in place."""
-        bad = km.advance_states(self._tables, states, np.ascontiguousarray(tokens, np.int64))
+        bad = advance_states(self._quick.book, states, np.ascontiguousarray(tokens, np.int64))
         if bad >= 0:
             raise ValueError(
                 f"token {int(tokens[bad])} cannot follow in row {bad}; take tokens from allowed()"
@@ -198,6 +220,9 @@ class Lattice:
             return self._children(row, node, after_word=True)
         after = row.copy()
         km.commit_unit(tables, after, unit)
+        if after[km.STYLE] < 0 or after[km.CUT] < 0:
+            # "A" where small letters are asked for: it can only become "Alaska".
+            return self._children(row, node, after_word=True)
         beyond, outlook = self._boundary(
             after, km.MID_ROOT, after_word=tables.kind[unit] == km.WORD
         )
@@ -208,9 +233,27 @@ class Lattice:
         places = np.searchsorted(beyond, inside)
         return np.insert(beyond, places, inside), np.insert(outlook, places, inside_outlook)
 
-    def fill_next_token_bitmask(self, row: np.ndarray, bitmask: np.ndarray) -> None:
-        """Write a row's allowed tokens into an int32 bitmask row, as other engines read it."""
-        km.set_bits(self.allowed(row), bitmask)
+    @property
+    def order(self) -> np.ndarray:
+        """The tokens that may begin a unit, in the order in which `masks` counts positions: int32
+        (S,). Sorted so that few syllables left means a short prefix."""
+        return self._quick.order
+
+    def masks(self, states: np.ndarray) -> km.Masks:
+        """`candidates` of a whole batch of rows, int64 (B, width), in one call: see `Masks`."""
+        return self._quick.masks(states)
+
+    def fill_next_token_bitmask(self, states: np.ndarray, bitmask: np.ndarray) -> None:
+        """Write the allowed tokens of rows (B, width) into int32 bitmasks (B, >= V/32), as other
+        engines read them; or of one row (width,) into one bitmask (>= V/32,)."""
+        if states.ndim == 1:
+            states, bitmask = states[None], bitmask[None]
+        if len(states) != len(bitmask) or 32 * bitmask.shape[1] < self.n_vocab:
+            raise ValueError(
+                f"a bitmask of shape {bitmask.shape} cannot hold {len(states)} rows of "
+                f"{self.n_vocab} tokens; take one from allocate_token_bitmask"
+            )
+        self._quick.fill(states, bitmask)
 
     def _boundary(self, row: np.ndarray, node: int, after_word: bool) -> Mask:
         """Tokens that may begin the next unit. Cached by all they depend on."""
@@ -257,30 +300,18 @@ class Lattice:
         other_outlook = self._outlook.others(
             line, int(row[km.BUDGET]), int(row[km.SEASON]), int(row[km.CUT]) % rules.n_cuts
         )
-        if node == km.MID_ROOT and not type_ok.any():
-            return self._others_only(other_ok, other_outlook)
         hits = self._word_hits(line, cut, row, ends) if (type_ok & 6).any() else self._no_hits
         out = np.empty(int(tables.count[node]), np.int32)
         outlook = np.empty(len(out), np.float64)
-        type_outlook = self._outlook.types(line, int(row[km.BUDGET]), int(row[km.SEASON]), cut)
+        type_outlook = self._outlook.types(
+            line, int(row[km.BUDGET]), int(row[km.SEASON]), max(cut, 0)
+        )
         count = km.allowed_children(
             tables, node, rules.type_of, type_ok, hits, form_ok, other_ok,
             type_outlook, other_outlook, STRAIN, out, outlook,
         )  # fmt: skip
-        return out[:count].copy(), outlook[:count].copy()
-
-    def _others_only(self, other_ok: np.ndarray, other_outlook: np.ndarray) -> Mask:
-        """Tokens that begin an allowed mark, break or end: no word fits any more."""
-        tables = self._tables
-        found, outlook = [], []
-        for child in self._other_children:
-            units = range(tables.lo[child], tables.hi[child])
-            marks = [tables.word[u] for u in units if tables.kind[u] != km.WORD]
-            hopes = [other_outlook[m] for m in marks if other_ok[m]]
-            if hopes:
-                found.append(tables.token[child])
-                outlook.append(max(hopes))
-        return np.array(found, np.int32), np.array(outlook, np.float64)
+        # Rounded as in `masks`, so that both ways draw alike.
+        return out[:count].copy(), outlook[:count].astype(np.float32).astype(np.float64)
 
     def _type_ok(self, line: int, budget: int, state: int, cut: int, ends: Sounds) -> np.ndarray:
         """uint8 (types,): may the line go on after such a word (1), may it end on it (2, 4)?"""
@@ -310,7 +341,7 @@ class Lattice:
         found = self._hits.get(key)
         if found is not None:
             return found
-        hits = np.zeros(len(self.words), np.uint8)
+        hits = np.zeros(self._n_words, np.uint8)
         hits[self._rules.conflicts(ends)] = 6
         known: dict[Sounds, int] = {}
         for word in self._alive.special_words():
@@ -367,7 +398,7 @@ class Lattice:
             return NO_SOUNDS
         sounds: set[Sound] = set()
         for end in row[km.ENDS : km.ENDS + line]:
-            known = len(self.words)
+            known = self._n_words
             sounds.update(
                 self._rules.sounds[end] if end < known else self._foreign[int(end) - known]
             )

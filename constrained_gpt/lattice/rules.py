@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -58,6 +59,22 @@ class Rules:
             for part in {part for part, _ in sounds}:
                 by_part.setdefault(part, []).append(word)
         set_(self, "by_part", {p: np.array(w, np.int32) for p, w in by_part.items()})
+
+    @cached_property
+    def most_parts(self) -> int:
+        """The most rhyme parts that one word has."""
+        return max((len({part for part, _ in heard}) for heard in self.sounds), default=1)
+
+    def single_parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Words with one rhyme part, and its number: int64 (n,) both."""
+        number = {part: i for i, part in enumerate(self.by_part)}
+        pairs = []
+        for word, heard in enumerate(self.sounds):
+            own = {part for part, _ in heard}
+            if len(own) == 1:
+                pairs.append((word, number[own.pop()]))
+        words, parts = np.array(pairs, np.int64).reshape(-1, 2).T
+        return words, parts
 
     def after(self, budget: int) -> np.ndarray:
         """The budget (a bit set) after a word of each type: int64 (types,)."""

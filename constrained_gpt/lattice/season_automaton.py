@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,6 +31,17 @@ class SeasonAutomaton:
     done: int
     column: Mapping[Keys, int]
 
+    @cached_property
+    def odd(self) -> tuple[np.ndarray, np.ndarray]:
+        """(states, columns) where a state's row differs from that of the state a break leaves."""
+        states, columns = [], []
+        for first in range(0, len(self.next), 64):  # in pieces that stay in the cache
+            rows = slice(first, first + 64)
+            state, column = np.nonzero(self.next[rows] != self.next[self.flush[rows]])
+            states.append(state + first)
+            columns.append(column)
+        return np.concatenate(states), np.concatenate(columns)
+
 
 def satisfied() -> SeasonAutomaton:
     """The automaton of a form that asks for no season word: one state, always done."""
@@ -38,9 +50,30 @@ def satisfied() -> SeasonAutomaton:
     )
 
 
-def build(
-    phrases: Mapping[Keys, bool], words: Iterable[Keys], *, minimise: bool = True
-) -> SeasonAutomaton:
+class _Rows:
+    """Rows of the automaton, each as what differs from a usual one.
+
+    A state's usual row is that of OWED (`first`: what each key leads to, else OWED), or, where a
+    wanted phrase stands, that of `done`. own[state]: key -> state where it differs.
+    """
+
+    def __init__(self, done: int) -> None:
+        self.done = done
+        self.first: dict[str, int] = {}
+        self.found: list[bool] = []  # is the usual row that of `done`
+        self.own: list[dict[str, int]] = []
+
+    def usual(self, found: bool, key: str) -> int:
+        return self.done if found else self.first.get(key, OWED)
+
+    def step(self, state: int, key: str) -> int:
+        if state == self.done:
+            return self.done
+        found = self.own[state].get(key)
+        return self.usual(self.found[state], key) if found is None else found
+
+
+def build(phrases: Mapping[Keys, bool], words: Iterable[Keys]) -> SeasonAutomaton:
     """Automaton that reads words and is `done` once a wanted phrase has been matched.
 
     phrases: key tuples -> does this phrase satisfy the form (False: it only blocks shorter ones).
@@ -49,8 +82,12 @@ def build(
     States are the inner nodes of the phrase trie. A node's row is the row of its *fail* node (the
     state after its longest complete phrase, or its first key, has been taken off the front)
     overlaid with its own children: the construction of Aho and Corasick (CACM 18:6, 1975), with
-    leftmost-longest matching instead of all matches.
+    leftmost-longest matching instead of all matches. Then states that go on alike are merged
+    (Moore), and columns that do alike. Rows are kept as differences from two usual ones, so that
+    time goes with the phrases, not with states times columns.
     """
+    words = list(dict.fromkeys(words))
+    used = {key for word in words for key in word}  # others are never read
     children: list[dict[str, int]] = [{}]
     wanted: list[bool | None] = [None]  # None: no phrase ends here
     path: list[Keys] = [()]
@@ -71,20 +108,15 @@ def build(
     inner.sort(key=lambda n: len(path[n]))
     index = {n: i for i, n in enumerate(inner)}
     done = len(inner)
-    keys = sorted({key for phrase in phrases for key in phrase})
-    key_id = {key: i + 1 for i, key in enumerate(keys)}  # 0: a key of no phrase
-
-    table = np.zeros((done + 1, len(keys) + 1), np.int32)
-    table[done] = done
-    flush = np.zeros(done + 1, np.int32)
-    flush[done] = done
+    rows = _Rows(done)
 
     def settle(node: int) -> int:
         """State for having just reached trie node `node`: a leaf is decided at once."""
         return index[node] if children[node] else (done if wanted[node] else OWED)
 
-    for i, node in enumerate(inner):
-        row = table[i]
+    rows.first = {key: settle(child) for key, child in children[0].items() if key in used}
+    for node in inner:
+        found, own = False, {}
         if node:
             taken, is_wanted = 1, False
             walk = 0
@@ -92,116 +124,111 @@ def build(
                 walk = children[walk][key]
                 if wanted[walk] is not None:
                     taken, is_wanted = length, bool(wanted[walk])
-            if is_wanted:
-                row[:] = done
-                flush[i] = done
-            else:
+            state = done
+            if not is_wanted:
                 state = OWED
                 for key in path[node][taken:]:
-                    state = int(table[state, key_id[key]])
-                row[:] = table[state]
-                flush[i] = flush[state]
-        for key, child in children[node].items():
-            row[key_id[key]] = settle(child)
-
-    # One column per distinct behaviour among the vocabulary's words.
-    columns: dict[Keys, int] = {}
-    vectors: list[np.ndarray] = [table[:, 0]]
-    for word in dict.fromkeys(words):
-        if not any(key in key_id for key in word) and len(word) == 1:
-            continue
-        vector = np.arange(done + 1, dtype=np.int32)
-        for key in word:
-            vector = table[vector, key_id.get(key, 0)]
-        columns[word] = len(vectors)
-        vectors.append(vector)
-    nxt = np.stack(vectors, axis=1)
-    return (
-        _shrink(nxt, flush, done, columns)
-        if minimise
-        else SeasonAutomaton(nxt, flush, done, columns)
-    )
+                    state = rows.step(state, key)
+            found = state == done or rows.found[state]
+            own = {} if state == done else dict(rows.own[state])
+            for key, child in children[node].items():
+                own[key] = settle(child)
+        rows.found.append(found)
+        rows.own.append(
+            {k: to for k, to in own.items() if k in used and to != rows.usual(found, k)}
+        )
+    # What is all `done`, whatever follows, is `done`.
+    alias = [
+        done if found and not own else i
+        for i, (found, own) in enumerate(zip(rows.found, rows.own, strict=True))
+    ] + [done]
+    block, representative = _merged(rows, alias)
+    return _numbered(rows, alias, block, representative, words)
 
 
-def _shrink(
-    nxt: np.ndarray, flush: np.ndarray, done: int, columns: dict[Keys, int]
-) -> SeasonAutomaton:
-    """Moore's partition refinement on the states, then equal columns merged."""
-    alias = np.arange(len(nxt), dtype=nxt.dtype)
-    alias[(nxt == done).all(axis=1) & (flush == done)] = done  # wanted whatever follows
-    nxt, flush = alias[nxt], alias[flush]
-    reachable = np.zeros(len(nxt), bool)
-    frontier = np.array([OWED, done])
-    while len(frontier):
-        reachable[frontier] = True
-        step = np.zeros(len(nxt), bool)
-        step[nxt[frontier]] = True
-        frontier = np.flatnonzero(step & ~reachable)
-    block = np.where(np.arange(len(nxt)) == done, 2, np.where(flush == done, 1, 0))
-    block[reachable] = np.unique(block[reachable], return_inverse=True)[1]
-    block[~reachable] = 0
-    block = _refined(block, nxt, np.where(flush == done, done, OWED), reachable)
-    count = int(block.max()) + 1
-    # Number the blocks so that OWED stays 0.
-    order = [int(block[OWED])] + [b for b in range(count) if b != int(block[OWED])]
-    rank = np.empty(count, np.int32)
-    rank[order] = np.arange(count, dtype=np.int32)
-    representative = np.zeros(count, np.int64)
-    for state in np.flatnonzero(reachable)[::-1]:
-        representative[rank[block[state]]] = state
-    small = rank[block[nxt[representative]]].astype(np.int32)
-    small_flush = rank[block[flush[representative]]].astype(np.int32)
-    merged = _grouped(small.T)  # column 0, of words in no phrase, is the first and stays 0
-    first = np.unique(merged, return_index=True)[1]
-    return SeasonAutomaton(
-        next=np.ascontiguousarray(small[:, first]),
-        flush=small_flush,
-        done=int(rank[block[done]]),
-        column={word: int(merged[c]) for word, c in columns.items() if merged[c]},
-    )
-
-
-def _refined(
-    block: np.ndarray, nxt: np.ndarray, like: np.ndarray, reachable: np.ndarray
-) -> np.ndarray:
-    """The coarsest partition finer than `block` whose states go on alike; numbered from 0.
-
-    like: for each state another whose row it resembles, one and the same for a whole block. Rows
-    are compared by a random linear hash of the few columns where they differ from that (exact but
-    for a chance of 2**-64 a pair); the result is then checked in full.
-    """
-    rng = np.random.default_rng(0)
-    weight = rng.integers(1 << 64, size=nxt.shape[1], dtype=np.uint64) | np.uint64(1)  # (C,)
-    state, column = np.nonzero((nxt != nxt[like]) & reachable[:, None])
-    there, usual = nxt[state, column], nxt[like[state], column]
-    factor = weight[column]
-    bounds = np.searchsorted(state, np.arange(len(nxt)))
-    full = bounds < np.append(bounds[1:], len(state))  # states with any difference
+def _merged(rows: _Rows, alias: list[int]) -> tuple[dict[int, int], list[int]]:
+    """Moore's partition refinement of the states that can be reached: state -> its block, OWED's
+    0; and one state of each block."""
+    done = rows.done
+    reached = {OWED, done}
+    for to in rows.first.values():
+        reached.add(alias[to])
+    waiting = [s for s in reached if s != done]
+    while waiting:
+        for to in map(alias.__getitem__, rows.own[waiting.pop()].values()):
+            if to not in reached:
+                reached.add(to)
+                waiting.append(to)
+    states = sorted(reached)
+    block = {s: 2 if s == done else int(rows.found[s]) for s in states}
+    count = len(set(block.values()))
     while True:
-        value = rng.integers(1 << 64, size=int(block.max()) + 1, dtype=np.uint64)[block]
-        signature = np.zeros(len(nxt), np.uint64)
-        if len(state):
-            differences = factor * (value[there] - value[usual])
-            signature[full] = np.add.reduceat(differences, bounds[full])
-        pairs = np.stack([block.astype(np.uint64), signature], axis=1)
-        new = np.zeros_like(block)
-        new[reachable] = np.unique(pairs[reachable], axis=0, return_inverse=True)[1].reshape(-1)
-        if new.max() == block.max():
+        numbers: dict[tuple[int, frozenset[tuple[str, int]]], int] = {}
+        finer = {}
+        for state in states:
+            own: Mapping[str, int] = {} if state == done else rows.own[state]
+            found = state == done or rows.found[state]
+            differs = frozenset(
+                (key, block[alias[to]])
+                for key, to in own.items()
+                if block[alias[to]] != block[alias[rows.usual(found, key)]]
+            )
+            finer[state] = numbers.setdefault((block[state], differs), len(numbers))
+        block = finer
+        if len(numbers) == count:
             break
-        block = new
-    first = np.unique(block[reachable], return_index=True)[1]
-    alike = np.flatnonzero(reachable)[first][block]  # a state of the same block
-    rows = np.flatnonzero(reachable)
-    if not (block[nxt[rows]] == block[nxt[alike[rows]]]).all():
-        raise AssertionError("two different rows have one hash; report this saijiki")
-    return block
+        count = len(numbers)
+    representative = [0] * count
+    for state in reversed(states):
+        representative[block[state]] = state
+    return block, representative  # OWED is the first state, so its block is 0
 
 
-def _grouped(rows: np.ndarray) -> np.ndarray:
-    """Number equal rows alike, in order of first appearance."""
-    numbers: dict[bytes, int] = {}
-    rows = np.ascontiguousarray(rows, np.int32)
-    return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in rows])
+def _numbered(
+    rows: _Rows,
+    alias: list[int],
+    block: Mapping[int, int],
+    representative: list[int],
+    words: Iterable[Keys],
+) -> SeasonAutomaton:
+    """The arrays, with one column for each behaviour that a word shows."""
+    done = block[rows.done]
+    found = [s == rows.done or rows.found[s] for s in representative]
+    with_key: dict[str, list[int]] = {}  # key -> blocks whose row has it for its own
+    for number, state in enumerate(representative):
+        for key in () if state == rows.done else rows.own[state]:
+            with_key.setdefault(key, []).append(number)
+
+    def after(state: int, word: Keys) -> int:
+        for key in word:
+            state = alias[rows.step(state, key)]
+        return block[state]
+
+    Column = tuple[int, tuple[tuple[int, int], ...]]
+    columns: dict[Column, int] = {(after(OWED, ("",)), ()): 0}  # a key of no phrase
+    column: dict[Keys, int] = {}
+    for word in words:
+        if word and word[0] not in rows.first and word[0] not in with_key and len(word) == 1:
+            continue
+        usual = after(OWED, word)
+        differs = []
+        for number in with_key.get(word[0], ()) if word else ():
+            to = after(representative[number], word)
+            if to != (done if found[number] else usual):
+                differs.append((number, to))
+        if not word:  # nothing is said, so every state stays
+            differs = [(n, n) for n in range(len(representative)) if n not in (OWED, done)]
+        place = columns.setdefault((usual, tuple(differs)), len(columns))
+        if place:
+            column[word] = place
+    nxt = np.empty((len(representative), len(columns)), np.int32)
+    nxt[:] = np.array([usual for usual, _ in columns], np.int32)
+    nxt[found] = done
+    for place, (_, differs_) in enumerate(columns):
+        for number, to in differs_:
+            nxt[number, place] = to
+    flush = np.where(found, done, OWED).astype(np.int32)
+    return SeasonAutomaton(next=nxt, flush=flush, done=done, column=column)
 
 
 def run(automaton: SeasonAutomaton, runs: Sequence[Sequence[Keys]]) -> bool:

@@ -1,0 +1,78 @@
+"""The book: all that never changes in a lattice, in one flat int32 array.
+
+One array costs a kernel one argument, and the disk one file that is mapped, not read. It begins
+with numbers (counts, and where each table begins); `book[book[KIND] + unit]` is the kind of a
+unit. Knows neither text nor models. Called by `boundary`, `walk` and `constrained_gpt.lattice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+# Numbers at the head. NO_RHYME, PERFECT, IDENTICAL are the values of RHYME.
+SCALARS = (
+    "n_order", "n_others", "n_special", "n_shapes", "n_columns", "n_states", "n_cuts", "n_marks",
+    "n_lines", "n_crucial", "rhyme", "has_end", "n_vocab", "n_types", "n_words", "season_done",
+)  # fmt: skip
+NO_RHYME, PERFECT, IDENTICAL = range(3)
+# Tables behind it. Of nodes: first, count, token, lo, hi, unit, has_other (is there a mark, break
+# or end below). Of units: kind, word, form, unit_type, top (the child of a root above it). Of
+# words: type_of; unit_of (words, 3), its unit inside a line, at its start, at its start in
+# capitals, or -1; sound_start (ranges of sound_part, sound_onset) and crucial (the set of its
+# sounds that can decide whether a later line can be filled, 0 for none), both followed by those of
+# line ends from outside. Of types: type_shape, type_column. Of shapes (a set of syllable counts,
+# and whether the word may end a line): shape_bits, shape_dangles. Of positions in `order` (tokens):
+# least (fewer syllables left, and no word fits), node_at (2, S), the child of LINE_ROOT and of
+# MID_ROOT, or -1; place: of those children (node - 3), the position. root_child (2, vocabulary):
+# the child by its token. Of season states: flush, to_done, odd_start (ranges of odd_column: the
+# columns in which a state differs from its flush). column_start: ranges of column_word.
+# run_start: of each rhyme part, its runs (words of one shape); run_shape; run_word: ranges of
+# part_word and part_onset, in the order of their positions. special: words with crucial sounds.
+# The rest as in `mask.Tables`; season_next stands last, since it is long.
+TABLES = (
+    "first", "count", "token", "lo", "hi", "unit", "has_other", "kind", "word", "form",
+    "unit_type", "top", "type_of", "unit_of", "sound_start", "sound_part", "sound_onset",
+    "crucial", "type_shape", "type_column", "shape_bits", "shape_dangles", "order", "least",
+    "node_at", "place", "root_child", "other_nodes", "flush", "to_done", "odd_start",
+    "odd_column", "column_start", "column_word", "run_start", "run_shape", "run_word",
+    "part_word", "part_onset", "special", "left_after", "lines", "mark_mid", "mark_close",
+    "mark_sentence", "cut_after", "style_next", "season_next",
+)  # fmt: skip
+(
+    N_ORDER, N_OTHERS, N_SPECIAL, N_SHAPES, N_COLUMNS, N_STATES, N_CUTS, N_MARKS, N_LINES,
+    N_CRUCIAL, RHYME, HAS_END, N_VOCAB, N_TYPES, N_WORDS, SEASON_DONE,
+    FIRST, COUNT, TOKEN, LO, HI, UNIT, HAS_OTHER, KIND, WHICH, FORM, UNIT_TYPE, TOP, TYPE_OF,
+    UNIT_OF, SOUND_START, SOUND_PART, SOUND_ONSET, CRUCIAL, TYPE_SHAPE, TYPE_COLUMN, SHAPE_BITS,
+    SHAPE_DANGLES, ORDER, LEAST, NODE_AT, PLACE, ROOT_CHILD, OTHER_NODES, FLUSH, TO_DONE,
+    ODD_START, ODD_COLUMN, COLUMN_START, COLUMN_WORD, RUN_START, RUN_SHAPE, RUN_WORD, PART_WORD,
+    PART_ONSET, SPECIAL, LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE, MARK_SENTENCE, CUT_AFTER,
+    STYLE_NEXT, SEASON_NEXT,
+) = range(len(SCALARS) + len(TABLES))  # fmt: skip
+_HEAD = len(SCALARS) + len(TABLES) + 1  # and where the book ends
+LOWEST_CHILD = 3  # the first node below LINE_ROOT; those below MID_ROOT follow
+
+
+def written(scalars: Mapping[str, int], tables: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The book of these numbers and tables: int32."""
+    flat = [np.asarray(tables[name]).reshape(-1) for name in TABLES]
+    starts = _HEAD + np.concatenate([[0], np.cumsum([len(table) for table in flat])])
+    if starts[-1] >= 1 << 31:
+        raise ValueError("the tables of this lattice pass 8 GB; use fewer words or season words")
+    head = np.concatenate([[scalars[name] for name in SCALARS], starts])
+    return np.concatenate([head.astype(np.int32), *(f.astype(np.int32, copy=False) for f in flat)])
+
+
+def table(book: np.ndarray, number: int) -> np.ndarray:
+    """One table of a book, flat: a view."""
+    return book[book[number] : book[number + 1]]
+
+
+def opened(book: np.ndarray) -> tuple[dict[str, int], dict[str, np.ndarray]]:
+    """What `written` was given, tables flat: numbers by name, views by name."""
+    n = len(SCALARS)
+    return (
+        {name: int(book[i]) for i, name in enumerate(SCALARS)},
+        {name: table(book, n + i) for i, name in enumerate(TABLES)},
+    )

@@ -1,0 +1,956 @@
+"""Masks of a whole batch in one call: entries shared by many states, and small patches on them.
+
+An *entry* is what may begin a unit when nothing is pending: it depends on the line, the syllables
+left, whether season word and cut are there, and on nothing that is new in every poem. What is
+special to a state is a *patch*: a few tokens taken away or added (a season phrase half said, a
+mark just written). What rhymes with earlier lines is worked out at once, at the price of the words
+that rhyme. Knows neither text nor models. Its slow twin is `Lattice.candidates`; the twins of the
+parts stand in `reference_boundary`. Called by `constrained_gpt.lattice.boundary`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import book as bk
+from ._jit import jit, jit_borrowing
+from .mask import (
+    BUDGET,
+    CUT,
+    ENDS,
+    FINISHED,
+    LAST,
+    LINE,
+    LINE_ROOT,
+    MID_ROOT,
+    NODE,
+    SEASON,
+    STYLE,
+    WORD,
+    shift_budget,
+)
+from .walk import commit, season_after, settled_cut, shape_bits
+
+GOES_ON, CLOSES = 1, 2  # what a word may do: stand inside the line, end it
+# What `fill_masks` may come back for.
+DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE = range(5)
+# Counters in Entries.used.
+U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND = range(8)
+# Columns of Entries.base, before what may remain after each shape; and of Entries.patch.
+B_ENTRY, B_START, B_STOP, B_PREFIX, B_CLOSES, B_AFTER = range(6)
+P_DROP, P_DROP_STOP, P_EXTRA, P_EXTRA_STOP = range(4)
+OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key in Entries.found
+# Fields of a context: the state at the last boundary, as `judge` needs it.
+C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED, C_PLAIN = range(9)
+_N_CONTEXT = 9
+
+
+class Entries(NamedTuple):
+    """What grows: entries and patches found so far, and what Python has worked out for them.
+
+    base: int64 (bases, B_AFTER + shapes), see B_*, then what may remain after a word of each shape.
+    codes: int16 (bases, types), see `word_may`, for the season state that a break leaves. hope:
+    float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines: int64
+    (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word, flat,
+    then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may the
+    line end so on a word with those; and then the same of the line that follows, may it be filled.
+    found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
+    patch: int64 (patches, 4), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
+    used: int64 (8,), see U_*. scratch: int64, as long as needed.
+    """
+
+    base: np.ndarray
+    codes: np.ndarray
+    hope: np.ndarray
+    lines: np.ndarray
+    found: np.ndarray
+    patch_found: np.ndarray
+    patch: np.ndarray
+    drop: np.ndarray
+    extra: np.ndarray
+    extra_outlook: np.ndarray
+    used: np.ndarray
+    scratch: np.ndarray
+
+
+# -- tables with open addressing ---------------------------------------------------------------
+@jit_borrowing
+def hashed(a: int, b: int, size: int) -> int:
+    """Where the search for the key (a, b) begins in a table of `size` (a power of two) slots."""
+    h = np.uint64(a) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(b) * np.uint64(0xC2B2AE3D27D4EB4F)
+    h ^= h >> np.uint64(29)
+    h *= np.uint64(0xBF58476D1CE4E5B9)
+    h ^= h >> np.uint64(32)
+    return np.int64(h & np.uint64(size - 1))  # type: ignore[return-value]
+
+
+@jit_borrowing
+def find_key(table: np.ndarray, a: int, b: int) -> int:
+    """The slot of (a, b) in a table, or -1 - the free slot where it belongs."""
+    at = hashed(a, b, len(table))
+    while table[at, 2] >= 0:
+        if table[at, 0] == a and table[at, 1] == b:
+            return at
+        at = (at + 1) & (len(table) - 1)
+    return -1 - at
+
+
+@jit_borrowing
+def look_up(table: np.ndarray, a: int, b: int) -> int:
+    """The value of (a, b) in a table, or -1."""
+    at = find_key(table, a, b)
+    return int(table[at, 2]) if at >= 0 else -1
+
+
+@jit_borrowing
+def enter(table: np.ndarray, a: int, b: int, value: int) -> None:
+    """Write the value of a new key (a, b) into a table that has room."""
+    at = -1 - find_key(table, a, b)
+    table[at, 0], table[at, 1], table[at, 2] = a, b, value
+
+
+@jit_borrowing
+def sort_run(values: np.ndarray, n: int) -> None:
+    """Sort values[:n], ascending, in place; what lies behind is scratch, as long again.
+
+    Merges the runs that are there: what comes here is one run, or a few.
+    """
+    while True:
+        read = write = merged = 0
+        if n < 2:
+            return
+        while read < n:
+            middle = read + 1
+            while middle < n and values[middle - 1] <= values[middle]:
+                middle += 1
+            stop = min(middle + 1, n)
+            while stop < n and values[stop - 1] <= values[stop]:
+                stop += 1
+            if read == 0 and middle == n:
+                return
+            left, right = read, middle
+            while left < middle or right < stop:
+                if right >= stop or (left < middle and values[left] <= values[right]):
+                    values[n + write] = values[left]
+                    left += 1
+                else:
+                    values[n + write] = values[right]
+                    right += 1
+                write += 1
+            read = stop
+            merged += 1
+        for i in range(n):
+            values[i] = values[n + i]
+        if merged == 1:
+            return
+
+
+# -- one word, one token -----------------------------------------------------------------------
+@jit_borrowing
+def closing_bits(book: np.ndarray, lines: np.ndarray, ready: int, crucial: int) -> int:
+    """Entries.lines' bits for ending line `ready` on a word with a set of crucial sounds."""
+    at = 2 * int(book[bk.N_CUTS]) * int(book[bk.N_STATES]) + crucial
+    return int(lines[ready, at])
+
+
+@jit_borrowing
+def starting_bits(book: np.ndarray, lines: np.ndarray, ready: int, crucial: int) -> int:
+    """The same for the line that follows: may it be filled?"""
+    return closing_bits(book, lines, ready, int(book[bk.N_CRUCIAL]) + crucial)
+
+
+@jit_borrowing
+def worked_out(
+    book: np.ndarray, base: np.ndarray, lines: np.ndarray, ctx: np.ndarray, of: int
+) -> int:
+    """What a word of type `of` may do here, its own sound aside: see `word_may`."""
+    cut = ctx[C_CUT]
+    if cut < 0:
+        return 0
+    shape = int(book[book[bk.TYPE_SHAPE] + of])
+    after = base[ctx[C_BASE], B_AFTER + shape]
+    if after == 0:
+        return 0
+    reached = season_after(book, ctx[C_SEASON], of)
+    done = int(book[book[bk.TO_DONE] + reached])
+    code = (2 * shape + done) << 2
+    if after & ~1 & lines[ctx[C_READY], cut * book[bk.N_STATES] + reached]:
+        code |= GOES_ON
+    if (
+        after & 1
+        and not book[book[bk.SHAPE_DANGLES] + shape]
+        and closing_bits(book, lines, ctx[C_READY], 0) >> (2 * cut + done) & 1
+    ):
+        code |= CLOSES
+    return code
+
+
+@jit_borrowing
+def word_may(
+    book: np.ndarray,
+    base: np.ndarray,
+    codes: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    of: int,
+) -> int:
+    """What a word of type `of` may do here, its own sound aside: GOES_ON | CLOSES, and above these
+    2 * shape + (season word there then)."""
+    if ctx[C_PLAIN]:
+        return int(codes[ctx[C_BASE], of])
+    return worked_out(book, base, lines, ctx, of)
+
+
+@jit_borrowing
+def rhymes(book: np.ndarray, row: np.ndarray, line: int, word: int) -> bool:
+    """Does `word` rhyme, as the form forbids it, with the end of a line before `line`?"""
+    rule = book[bk.RHYME]
+    if rule == bk.NO_RHYME:
+        return False
+    parts, onsets, starts = book[bk.SOUND_PART], book[bk.SOUND_ONSET], book[bk.SOUND_START]
+    for place in range(line):
+        end = row[ENDS + place]
+        for i in range(book[starts + word], book[starts + word + 1]):
+            for j in range(book[starts + end], book[starts + end + 1]):
+                if book[parts + i] == book[parts + j] and (
+                    rule == bk.IDENTICAL or book[onsets + i] != book[onsets + j]
+                ):
+                    return True
+    return False
+
+
+@jit_borrowing
+def refused(
+    book: np.ndarray, lines: np.ndarray, ctx: np.ndarray, row: np.ndarray, word: int, done: int
+) -> bool:
+    """Is it for its sound that `word` may not end the line?"""
+    crucial = int(book[book[bk.CRUCIAL] + word])
+    if crucial:
+        bits = closing_bits(book, lines, ctx[C_READY], crucial)
+        if not bits >> (2 * ctx[C_CUT] + done) & 1:
+            return True
+    return rhymes(book, row, ctx[C_LINE], word)
+
+
+@jit_borrowing
+def judge(
+    book: np.ndarray,
+    reals: np.ndarray,
+    base: np.ndarray,
+    codes: np.ndarray,
+    hopes: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    child: int,
+) -> float:
+    """Outlook of the token of a trie node, or -inf if no allowed unit begins with it.
+
+    As in `mask.allowed_children`; ctx[C_HEED]: heed sounds. reals: float64, the strain, then
+    `Outlook.chance`, flat.
+    """
+    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
+    whole = book[book[bk.UNIT] + child] >= 0
+    number, forms, heed = ctx[C_BASE], ctx[C_FORMS], ctx[C_HEED]
+    n_hopes = hopes.shape[1] // 2
+    types = int(book[bk.UNIT_TYPE])
+    hope = 0.0
+    found = False
+    for unit in range(first, stop):
+        of = int(book[types + unit])
+        fine = True
+        if of >= 0:
+            code = word_may(book, base, codes, lines, ctx, of)
+            may = code & 3
+            if may == 0 or (forms != 7 and not forms >> book[book[bk.FORM] + unit] & 1):
+                continue
+            ahead = hopes[number, code >> 2]
+            weight = hopes[number, n_hopes + (code >> 2)]
+            if may == CLOSES and heed:
+                which = int(book[book[bk.WHICH] + unit])
+                fine = not refused(book, lines, ctx, row, which, code >> 2 & 1)
+        else:
+            which = int(book[book[bk.WHICH] + unit])
+            if not ctx[C_OTHERS] >> which & 1:
+                continue
+            ahead = other_outlook(book, reals, row, which)
+            weight = np.exp(ahead)
+        if stop - first == 1:
+            return ahead if fine else -np.inf
+        if not whole or unit != first:
+            hope += weight
+            found = found or fine
+        elif fine:
+            return ahead
+    if not found:
+        return -np.inf
+    hope = np.log(hope / (stop - first))
+    if whole:
+        hope += reals[0]
+    return hope
+
+
+@jit_borrowing
+def own_word(
+    book: np.ndarray,
+    base: np.ndarray,
+    codes: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    child: int,
+) -> int:
+    """Of a token below which a word is refused for its sound. 2: its own word is, so that its
+    outlook is another one; else 1: an allowed unit begins with it; 0: none does."""
+    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
+    whole = book[book[bk.UNIT] + child] >= 0
+    for unit in range(first, stop):
+        of = int(book[book[bk.UNIT_TYPE] + unit])
+        which = int(book[book[bk.WHICH] + unit])
+        if of < 0:
+            if ctx[C_OTHERS] >> which & 1:
+                return 1
+            continue
+        code = word_may(book, base, codes, lines, ctx, of)
+        if code & 3 == 0 or not ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+            continue
+        if code & 3 != CLOSES or not refused(book, lines, ctx, row, which, code >> 2 & 1):
+            return 1
+        if whole and unit == first:
+            return 2
+    return 0
+
+
+@jit_borrowing
+def chance(book: np.ndarray, reals: np.ndarray, left: int, done: int, cut: int) -> float:
+    """`Outlook.chance`: left syllables to come, the season word there or not, cuts so far."""
+    return float(reals[1 + (2 * left + done) * book[bk.N_CUTS] + cut])
+
+
+@jit_borrowing
+def most_left(budget: int) -> int:
+    """The largest number of syllables in a budget (a bit set)."""
+    most = 0
+    while budget > 1:
+        budget >>= 1
+        most += 1
+    return most
+
+
+@jit_borrowing
+def other_outlook(book: np.ndarray, reals: np.ndarray, row: np.ndarray, which: int) -> float:
+    """Outlook of the state after a mark, a break or the end: see `outlook.Outlook.others`."""
+    cut = row[CUT] % book[bk.N_CUTS]
+    if which < book[bk.N_MARKS]:
+        cut = max(int(book[book[bk.CUT_AFTER] + cut * book[bk.N_MARKS] + which]), 0)
+    left = int(book[book[bk.LEFT_AFTER] + row[LINE]]) + most_left(row[BUDGET])
+    return chance(book, reals, left, int(book[book[bk.TO_DONE] + row[SEASON]]), cut)
+
+
+@jit_borrowing
+def may_close(book: np.ndarray, row: np.ndarray) -> bool:
+    """May the line end on its last word, as far as that word goes?"""
+    last = row[LAST]
+    if last < 0 or not row[BUDGET] & 1:
+        return False
+    shape = book[book[bk.TYPE_SHAPE] + book[book[bk.TYPE_OF] + last]]
+    return not book[book[bk.SHAPE_DANGLES] + shape] and not rhymes(book, row, row[LINE], last)
+
+
+@jit_borrowing
+def other_units(
+    book: np.ndarray,
+    lines: np.ndarray,
+    row: np.ndarray,
+    ready: int,
+    start: int,
+    after_word: bool,
+    closes: bool,
+) -> int:
+    """Bits of what may come that is no word: bit m mark m, then the line break, then the end.
+
+    start: `starting_bits`; closes: see `may_close`.
+    """
+    n_marks, n_states = int(book[bk.N_MARKS]), int(book[bk.N_STATES])
+    budget = row[BUDGET]
+    if row[LAST] < 0 or budget == 0:
+        return 0
+    flushed = int(book[book[bk.FLUSH] + row[SEASON]])
+    done = int(book[book[bk.TO_DONE] + flushed])
+    cut = row[CUT] % book[bk.N_CUTS]
+    is_last = row[LINE] == book[bk.N_LINES] - 1
+    closes = closes and budget & 1 != 0
+    found = 0
+    ends = closes and start >> (2 * cut + done) & 1 != 0
+    if ends:
+        found = 1 << (n_marks + int(is_last and book[bk.HAS_END] != 0))
+    if after_word:
+        for mark in range(n_marks):
+            after = int(book[book[bk.CUT_AFTER] + cut * n_marks + mark])
+            fine = False
+            if book[book[bk.MARK_MID] + mark] and budget & ~1 and after >= 0:
+                at = (int(book[bk.N_CUTS]) + after) * n_states + flushed
+                fine = lines[ready, at] & budget & ~1 != 0
+            if closes and not fine:
+                if book[book[bk.MARK_CLOSE] + int(is_last) * n_marks + mark]:
+                    if is_last:
+                        fine = ends
+                    else:
+                        fine = after >= 0 and start >> (2 * after + done) & 1 != 0
+            if fine:
+                found |= 1 << mark
+    return found
+
+
+# -- entries -----------------------------------------------------------------------------------
+@jit_borrowing
+def forms_of(book: np.ndarray, row: np.ndarray, at_start: bool) -> int:
+    """Bits of the forms (neutral, lower, capital) in which a word may be written here."""
+    if not at_start:
+        return 7
+    found = 0
+    for form in range(3):
+        if book[book[bk.STYLE_NEXT] + row[STYLE] * 3 + form] >= 0:
+            found |= 1 << form
+    return found
+
+
+@jit_borrowing
+def line_known(book: np.ndarray, found: np.ndarray, row: np.ndarray, need: np.ndarray) -> int:
+    """The number under which this line, after these line ends, is known. -1: `need` says what."""
+    sounds = 0
+    if book[bk.N_SPECIAL]:
+        for place in range(row[LINE]):
+            crucial = int(book[book[bk.CRUCIAL] + row[ENDS + place]])
+            if crucial:
+                following = look_up(found, sounds, OF_SOUND | crucial)
+                if following < 0:
+                    need[0], need[1], need[2] = NEED_SOUND, sounds, crucial
+                    return -1
+                sounds = following
+    ready = look_up(found, sounds, OF_LINE | row[LINE])
+    if ready < 0:
+        need[0], need[1], need[2] = NEED_LINE, row[LINE], sounds
+    return ready
+
+
+@jit_borrowing
+def base_key(book: np.ndarray, row: np.ndarray, at_start: bool, ready: int) -> tuple[int, int]:
+    """What an entry depends on, as two integers."""
+    forms = 8 + forms_of(book, row, True) if at_start else 0
+    a = row[BUDGET] | row[LINE] << 32 | forms << 38 | row[CUT] << 44
+    return a, OF_BASE | int(book[book[bk.FLUSH] + row[SEASON]]) | ready << 24
+
+
+@jit_borrowing
+def set_context(
+    book: np.ndarray,
+    found: np.ndarray,
+    row: np.ndarray,
+    at_start: bool,
+    ready: int,
+    ctx: np.ndarray,
+) -> int:
+    """Set a context up for `judge`; sounds unheeded, no mark allowed yet. Returns the base or -1."""
+    a, b = base_key(book, row, at_start, ready)
+    base = look_up(found, a, b)
+    ctx[C_BASE] = base
+    ctx[C_SEASON] = row[SEASON]
+    ctx[C_CUT] = settled_cut(book, row[CUT])
+    ctx[C_READY] = ready
+    ctx[C_FORMS] = forms_of(book, row, at_start)
+    ctx[C_OTHERS] = 0
+    ctx[C_LINE] = row[LINE]
+    ctx[C_HEED] = 0
+    ctx[C_PLAIN] = int(row[SEASON] == book[book[bk.FLUSH] + row[SEASON]])
+    return base
+
+
+@jit
+def add_base(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    row: np.ndarray,
+    at_start: bool,
+    ready: int,
+    position: np.ndarray,
+    outlook: np.ndarray,
+    bits: np.ndarray,
+) -> int:
+    """Work out the entry of a state and add it: the season state as a break leaves it, whatever
+    mark could come. position, outlook (the arena) must have room for all of the order; bits: int32
+    (entries, words of 32 tokens), the entries as bitmasks. Returns its number."""
+    base, codes, hope, lines = entries.base, entries.codes, entries.hope, entries.lines
+    number = entries.used[U_BASES]
+    a, b = base_key(book, row, at_start, ready)
+    enter(entries.found, a, b, number)
+    entries.used[U_FOUND] += 1
+    entries.used[U_BASES] = number + 1
+    plain = row.copy()
+    plain[SEASON] = book[book[bk.FLUSH] + row[SEASON]]
+    cut = settled_cut(book, row[CUT])
+    rest = int(book[book[bk.LEFT_AFTER] + row[LINE]])
+    base[number, B_CLOSES] = 0
+    for shape in range(book[bk.N_SHAPES]):
+        after = shift_budget(row[BUDGET], shape_bits(book, shape))
+        base[number, B_AFTER + shape] = after
+        if after & 1 and not book[book[bk.SHAPE_DANGLES] + shape] and cut >= 0:
+            base[number, B_CLOSES] = 1
+        for done in range(2):
+            left = rest + most_left(after)
+            ahead = chance(book, reals, left, done, max(cut, 0))
+            hope[number, 2 * shape + done] = ahead
+            hope[number, 2 * (book[bk.N_SHAPES] + shape) + done] = np.exp(ahead)
+    begin, name = entries.used[U_ARENA], entries.used[U_ENTRIES]
+    ctx = np.zeros(_N_CONTEXT, np.int64)
+    set_context(book, entries.found, plain, at_start, ready, ctx)
+    for of in range(book[bk.N_TYPES]):
+        codes[number, of] = worked_out(book, base, lines, ctx, of)
+    if not at_start:
+        start = starting_bits(book, lines, ready, 0)
+        ctx[C_OTHERS] = other_units(book, lines, plain, ready, start, True, True)
+    most = most_left(row[BUDGET])
+    fill = begin
+    prefix = 0
+    flags = bits[name].view(np.uint32)
+    flags[:] = 0
+    nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
+    for place in range(book[bk.N_ORDER]):
+        child = int(book[nodes + place])
+        if child < 0 or book[book[bk.LEAST] + place] > most:
+            continue
+        ahead = judge(book, reals, base, codes, hope, lines, ctx, plain, child)
+        if ahead > -np.inf:
+            position[fill] = place
+            outlook[fill] = ahead
+            fill += 1
+            prefix = place + 1
+            token = book[book[bk.ORDER] + place]
+            flags[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
+    entries.used[U_ARENA], entries.used[U_ENTRIES] = fill, name + 1
+    base[number, B_ENTRY], base[number, B_PREFIX] = name, prefix
+    base[number, B_START], base[number, B_STOP] = begin, fill
+    return int(number)
+
+
+# -- patches -----------------------------------------------------------------------------------
+@jit_borrowing
+def place_of(book: np.ndarray, unit: int) -> int:
+    """The position in the order of the token that begins a unit."""
+    return int(book[book[bk.PLACE] + book[book[bk.TOP] + unit] - bk.LOWEST_CHILD])
+
+
+@jit
+def add_patch(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    row: np.ndarray,
+    at_start: bool,
+    ctx: np.ndarray,
+    a: int,
+    b: int,
+) -> int:
+    """Work out in what a state differs from its entry, sounds aside, and keep it under (a, b)."""
+    base, codes, hope = entries.base, entries.codes, entries.hope
+    lines, used = entries.lines, entries.used
+    n_order = int(book[bk.N_ORDER])
+    if (
+        used[U_PATCHES] == len(entries.patch)
+        or used[U_DROPS] + n_order > len(entries.drop)
+        or used[U_EXTRAS] + n_order > len(entries.extra)
+    ):  # full: forget all of them
+        used[U_PATCHES] = used[U_DROPS] = used[U_EXTRAS] = 0
+        entries.patch_found[:, 2] = -1
+    number = used[U_PATCHES]
+    # The places where it may differ.
+    places = entries.scratch
+    n = 0
+    if not at_start:
+        for i in range(book[bk.N_OTHERS]):
+            child = book[book[bk.OTHER_NODES] + i]
+            places[n] = book[book[bk.PLACE] + child - bk.LOWEST_CHILD]
+            n += 1
+    state = row[SEASON]
+    for i in range(book[book[bk.ODD_START] + state], book[book[bk.ODD_START] + state + 1]):
+        columns = book[bk.COLUMN_START] + book[book[bk.ODD_COLUMN] + i]
+        for j in range(book[columns], book[columns + 1]):
+            units = book[bk.UNIT_OF] + 3 * int(book[book[bk.COLUMN_WORD] + j])
+            for which in range(1 if at_start else 0, 3 if at_start else 1):
+                if book[units + which] >= 0:
+                    places[n] = place_of(book, book[units + which])
+                    n += 1
+    sort_run(places, n)
+    plain = row.copy()
+    plain[SEASON] = book[book[bk.FLUSH] + state]
+    usual = ctx.copy()
+    usual[C_SEASON], usual[C_PLAIN] = plain[SEASON], 1
+    if not at_start:
+        start = starting_bits(book, lines, ctx[C_READY], 0)
+        usual[C_OTHERS] = other_units(book, lines, plain, ctx[C_READY], start, True, True)
+    drops = first_drop = used[U_DROPS]
+    extras = first_extra = used[U_EXTRAS]
+    nodes = int(book[bk.NODE_AT]) + (0 if at_start else n_order)
+    before = -1
+    for i in range(n):
+        position = places[i]
+        if position == before:
+            continue
+        before = position
+        child = int(book[nodes + position])
+        was = np.float32(judge(book, reals, base, codes, hope, lines, usual, plain, child))
+        now = np.float32(judge(book, reals, base, codes, hope, lines, ctx, row, child))
+        if was != now:
+            if was > -np.inf:
+                entries.drop[drops] = position
+                drops += 1
+            if now > -np.inf:  # kept in the order of tokens
+                token = book[book[bk.ORDER] + position]
+                at = extras
+                while at > first_extra and entries.extra[at - 1] > token:
+                    entries.extra[at] = entries.extra[at - 1]
+                    entries.extra_outlook[at] = entries.extra_outlook[at - 1]
+                    at -= 1
+                entries.extra[at] = token
+                entries.extra_outlook[at] = now
+                extras += 1
+    enter(entries.patch_found, a, b, number)
+    entries.patch[number, P_DROP], entries.patch[number, P_DROP_STOP] = first_drop, drops
+    entries.patch[number, P_EXTRA], entries.patch[number, P_EXTRA_STOP] = first_extra, extras
+    used[U_DROPS], used[U_EXTRAS], used[U_PATCHES] = drops, extras, number + 1
+    return int(number)
+
+
+@jit_borrowing
+def gather(
+    book: np.ndarray,
+    base: np.ndarray,
+    codes: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    at_start: bool,
+    word: int,
+    places: np.ndarray,
+    n: int,
+) -> int:
+    """Add to `places` those of a word that may only end the line, if that were allowed."""
+    code = word_may(book, base, codes, lines, ctx, int(book[book[bk.TYPE_OF] + word]))
+    if code & 3 != CLOSES:
+        return n
+    units = book[bk.UNIT_OF] + 3 * word
+    if not at_start:
+        places[n] = place_of(book, int(book[units]))
+        return n + 1
+    for which in range(1, 3):
+        unit = int(book[units + which])
+        if unit >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+            places[n] = place_of(book, unit)
+            n += 1
+    return n
+
+
+@jit_borrowing
+def sounds_refused(
+    book: np.ndarray,
+    base: np.ndarray,
+    codes: np.ndarray,
+    lines: np.ndarray,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    at_start: bool,
+    places: np.ndarray,
+) -> int:
+    """Positions of the words that could end the line but for their sound: sorted; their number."""
+    n = 0
+    number = ctx[C_BASE]
+    rule = book[bk.RHYME]
+    if rule != bk.NO_RHYME:
+        for line in range(ctx[C_LINE]):
+            ends = int(book[bk.SOUND_START]) + row[ENDS + line]
+            for i in range(book[ends], book[ends + 1]):
+                part, onset = book[book[bk.SOUND_PART] + i], book[book[bk.SOUND_ONSET] + i]
+                if part < 0:
+                    continue
+                runs = book[bk.RUN_START] + part
+                for run in range(book[runs], book[runs + 1]):
+                    shape = book[book[bk.RUN_SHAPE] + run]
+                    may_not = book[book[bk.SHAPE_DANGLES] + shape]
+                    if not base[number, B_AFTER + shape] & 1 or may_not:
+                        continue
+                    of_run = book[bk.RUN_WORD] + run
+                    for k in range(book[of_run], book[of_run + 1]):
+                        if rule == bk.IDENTICAL or book[book[bk.PART_ONSET] + k] != onset:
+                            word = int(book[book[bk.PART_WORD] + k])
+                            n = gather(book, base, codes, lines, ctx, at_start, word, places, n)
+    for i in range(book[bk.N_SPECIAL]):
+        word = int(book[book[bk.SPECIAL] + i])
+        of = int(book[book[bk.TYPE_OF] + word])
+        code = word_may(book, base, codes, lines, ctx, of)
+        if code & 3 == CLOSES:
+            crucial = int(book[book[bk.CRUCIAL] + word])
+            bits = closing_bits(book, lines, ctx[C_READY], crucial)
+            if not bits >> (2 * ctx[C_CUT] + (code >> 2 & 1)) & 1:
+                n = gather(book, base, codes, lines, ctx, at_start, word, places, n)
+    sort_run(places, n)
+    return n
+
+
+@jit_borrowing
+def merge_refused(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    at_start: bool,
+    patch: int,
+    n_places: int,
+    drop: np.ndarray,
+    n_drop: int,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    n_extra: int,
+) -> tuple[int, int]:
+    """Write a patch, and take off what `sounds_refused` found (in the scratch).
+
+    Where a token's own word is refused and a longer one is not, the token stays with the outlook
+    of the longer ones: it is dropped and comes again as an extra. extra[:n_extra] beyond the
+    patch's own may be unsorted.
+    """
+    base, codes, hope, lines = entries.base, entries.codes, entries.hope, entries.lines
+    nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
+    own = n_extra
+    for i in range(entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]):
+        extra[n_extra], extra_outlook[n_extra] = entries.extra[i], entries.extra_outlook[i]
+        n_extra += 1
+    patched = n_extra
+    removed = 0
+    at, drop_stop = entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]
+    before = -1
+    for i in range(n_places):
+        position = entries.scratch[i]
+        if position == before:
+            continue
+        before = position
+        child = int(book[nodes + position])
+        now = np.float32(-np.inf)
+        if book[book[bk.HI] + child] - book[book[bk.LO] + child] > 1:
+            own_is = own_word(book, base, codes, lines, ctx, row, child)
+            if own_is == 1:
+                continue
+            if own_is == 2:
+                ctx[C_HEED] = 1
+                now = np.float32(
+                    judge(book, reals, base, codes, hope, lines, ctx, row, child)
+                )
+                ctx[C_HEED] = 0
+        token = book[book[bk.ORDER] + position]
+        low, high = own, patched
+        while low < high:
+            middle = (low + high) >> 1
+            if extra[middle] < token:
+                low = middle + 1
+            else:
+                high = middle
+        if low < patched and extra[low] == token:
+            extra_outlook[low] = now
+            removed += int(now == -np.inf)
+            continue
+        while at < drop_stop and entries.drop[at] < position:
+            drop[n_drop] = entries.drop[at]
+            n_drop += 1
+            at += 1
+        drop[n_drop] = position
+        n_drop += 1
+        if now > -np.inf:
+            extra[n_extra], extra_outlook[n_extra] = token, now
+            n_extra += 1
+    while at < drop_stop:
+        drop[n_drop] = entries.drop[at]
+        n_drop += 1
+        at += 1
+    if removed:
+        kept = own
+        for i in range(own, n_extra):
+            if extra_outlook[i] > -np.inf:
+                extra[kept], extra_outlook[kept] = extra[i], extra_outlook[i]
+                kept += 1
+        n_extra = kept
+    return n_drop, n_extra
+
+
+# -- the masks of a batch ----------------------------------------------------------------------
+@jit
+def fill_masks(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    states: np.ndarray,
+    first_row: int,
+    which: np.ndarray,
+    drop_start: np.ndarray,
+    drop: np.ndarray,
+    extra_start: np.ndarray,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    need: np.ndarray,
+) -> int:
+    """Fill the fields of `mask.Masks` for the rows from `first_row` on; the rows done so far.
+
+    states: int64 (B + 1, width), the last row scratch. which: int64 (B,), the row's base or -1.
+    drop, extra, extra_outlook: with room to spare. need: int64 (3,): if rows are left, need[0]
+    says what is to be made first (NEED_*) and need[1:] of what: a line and the sounds before it;
+    sounds so far and one more; for a base whether it stands at the start of a line, and the number
+    of the line, its state being the scratch row.
+    """
+    base, codes, hope = entries.base, entries.codes, entries.hope
+    lines, found = entries.lines, entries.found
+    ctx = np.zeros(_N_CONTEXT, np.int64)
+    n_rows = len(states) - 1
+    row = states[n_rows]
+    n_drop, n_extra = drop_start[first_row], extra_start[first_row]
+    spare = int(book[bk.N_ORDER])
+    for b in range(first_row, n_rows):
+        for i in range(len(row)):
+            row[i] = states[b, i]
+        node = row[NODE]
+        which[b] = -1
+        drop_start[b], extra_start[b] = n_drop, n_extra
+        if node == FINISHED:
+            continue
+        if n_drop + spare > len(drop) or n_extra + 2 * spare > len(extra):
+            need[0] = NEED_ROOM
+            return b
+        here = n_extra
+        ready = line_known(book, found, row, need)
+        if ready < 0:
+            return b
+        after_word = False
+        if node > MID_ROOT:
+            count = book[book[bk.COUNT] + node]
+            if count:  # the unit may go on
+                at_start = book[book[bk.HI] + node] <= book[book[bk.HI] + LINE_ROOT]
+                if set_context(book, found, row, at_start, ready, ctx) < 0:
+                    need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
+                    return b
+                ctx[C_HEED] = 1
+                if row[LAST] >= 0 and book[book[bk.HAS_OTHER] + node]:
+                    own = int(book[book[bk.CRUCIAL] + row[LAST]])
+                    start = starting_bits(book, lines, ready, own)
+                    closes = may_close(book, row)
+                    ctx[C_OTHERS] = other_units(book, lines, row, ready, start, True, closes)
+                begin = int(book[book[bk.FIRST] + node])
+                for child in range(begin, begin + count):
+                    ahead = judge(book, reals, base, codes, hope, lines, ctx, row, child)
+                    if ahead > -np.inf:
+                        extra[n_extra] = book[book[bk.TOKEN] + child]
+                        extra_outlook[n_extra] = ahead
+                        n_extra += 1
+            unit = book[book[bk.UNIT] + node]
+            if unit < 0:
+                continue
+            after_word = book[book[bk.KIND] + unit] == WORD
+            commit(book, row, unit)
+            if row[STYLE] < 0 or row[CUT] < 0:
+                continue  # "A" where small letters are asked for: it can only become "Alaska"
+        at_start = node == LINE_ROOT
+        number = set_context(book, found, row, at_start, ready, ctx)
+        if number < 0:
+            need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
+            return b
+        which[b] = number
+        closes = may_close(book, row)
+        own = int(book[book[bk.CRUCIAL] + row[LAST]]) if closes else 0
+        start = starting_bits(book, lines, ready, own)
+        flags = int(after_word) | int(closes) << 1 | ctx[C_FORMS] << 2 | int(at_start) << 5
+        a = row[BUDGET] | row[LINE] << 32 | flags << 38 | row[CUT] << 44
+        c = row[SEASON] | ready << 24 | start << 56
+        at = find_key(entries.patch_found, a, c)
+        if at >= 0:
+            patch = int(entries.patch_found[at, 2])
+        else:
+            if not at_start:
+                ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
+            patch = add_patch(book, reals, entries, row, at_start, ctx, a, c)
+        n_places = 0
+        if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
+            n_places = sounds_refused(
+                book, base, codes, lines, ctx, row, at_start, entries.scratch
+            )
+        if n_places == 0:
+            for i in range(entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]):
+                drop[n_drop] = entries.drop[i]
+                n_drop += 1
+            for i in range(entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]):
+                extra[n_extra] = entries.extra[i]
+                extra_outlook[n_extra] = entries.extra_outlook[i]
+                n_extra += 1
+        else:
+            if not at_start:
+                ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
+            n_drop, n_extra = merge_refused(
+                book, reals, entries, ctx, row, at_start, patch, n_places,
+                drop, n_drop, extra, extra_outlook, n_extra,
+            )  # fmt: skip
+        # What was added are two or three runs, each nearly sorted.
+        for i in range(here + 1, n_extra):
+            token, ahead32 = extra[i], extra_outlook[i]
+            at = i
+            while at > here and extra[at - 1] > token:
+                extra[at], extra_outlook[at] = extra[at - 1], extra_outlook[at - 1]
+                at -= 1
+            extra[at], extra_outlook[at] = token, ahead32
+    drop_start[n_rows], extra_start[n_rows] = n_drop, n_extra
+    return n_rows
+
+
+@jit
+def take_bases(
+    base: np.ndarray,
+    which: np.ndarray,
+    entry: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    prefix: np.ndarray,
+) -> None:
+    """Entry, start, stop and prefix of each row from its base, as in `mask.Masks`."""
+    for b in range(len(which)):
+        number = which[b]
+        if number < 0:
+            entry[b], start[b], stop[b], prefix[b] = -1, 0, 0, 0
+        else:
+            entry[b], prefix[b] = base[number, B_ENTRY], base[number, B_PREFIX]
+            start[b], stop[b] = base[number, B_START], base[number, B_STOP]
+
+
+@jit
+def fill_bitmasks(
+    book: np.ndarray,
+    base: np.ndarray,
+    bits: np.ndarray,
+    which: np.ndarray,
+    drop_start: np.ndarray,
+    drop: np.ndarray,
+    extra_start: np.ndarray,
+    extra: np.ndarray,
+    bitmask: np.ndarray,
+) -> None:
+    """Write masks, as `fill_masks` gives them, into int32 bitmasks (B, >= V/32)."""
+    known = min(bits.shape[1], bitmask.shape[1])
+    one = np.uint32(1)
+    for b in range(len(which)):
+        out = bitmask[b].view(np.uint32)
+        if which[b] >= 0:
+            out[:known] = bits[base[which[b], B_ENTRY]].view(np.uint32)[:known]
+            out[known:] = 0
+        else:
+            out[:] = 0
+        for i in range(drop_start[b], drop_start[b + 1]):
+            token = book[book[bk.ORDER] + drop[i]]
+            out[token >> 5] &= ~(one << np.uint32(token & 31))
+        for i in range(extra_start[b], extra_start[b + 1]):
+            token = extra[i]
+            out[token >> 5] |= one << np.uint32(token & 31)
