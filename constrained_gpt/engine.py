@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .int8_engine import Int8Engine
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_BLOCK = 2048  # rows of the sorted output layer that are multiplied or not
 INT8 = "int8"  # the engine on bytes, for a processor
 
 
@@ -39,6 +40,8 @@ class Engine:
         inference."""
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
+        self._head = model.lm_head.weight.detach()  # (V, C)
+        self._sorted: dict[bytes, list[nn.Module]] = {}
         self.model = _for_inference(model)
         self.tokenizer = tokenizer
         self.name = name
@@ -98,6 +101,50 @@ class Engine:
         """Give every row its next token, (B,); returns the logits after it, (B, n_vocab)."""
         new = checked_tokens(self, cache, tokens)
         return self._logits(self.model.step(self._tensor(new), cache))
+
+    @torch.inference_mode()
+    def decode_slice(
+        self,
+        cache: KVCache,
+        tokens: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int32],
+        prefix: npt.NDArray[np.integer],
+        extra_start: npt.NDArray[np.int64],
+        extra_token: npt.NDArray[np.integer],
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """As `decode_step`, for some of the logits: (slice (B, W), extra (E,)), float32.
+
+        slice[b, i] is row b's logit of token order[i], for i < prefix[b] <= W; extra[e] is that of
+        extra_token[e] in the row b with extra_start[b] <= e < extra_start[b + 1]. The rows of the
+        output layer are sorted by `order` once, in blocks, and blocks that no row needs are not
+        multiplied.
+        """
+        new = checked_tokens(self, cache, tokens)
+        hidden = self.model.step(self._tensor(new), cache)  # (B, C)
+        blocks = self._sorted_head(order)
+        most = int(np.max(prefix, initial=0))
+        needed = blocks[: -(-most // _BLOCK)]
+        parts = [block(hidden).float() for block in needed] or [hidden.new_zeros((len(new), 0))]
+        owner = np.repeat(np.arange(len(new)), np.diff(extra_start))
+        rows = self._head.index_select(0, self._tensor(np.asarray(extra_token)))  # (E, C)
+        extra = (rows * hidden.index_select(0, self._tensor(owner))).float().sum(-1)
+        return torch.cat(parts, dim=1).cpu().numpy(), extra.cpu().numpy()
+
+    def _sorted_head(self, order: npt.NDArray[np.int32]) -> list[nn.Module]:
+        """The output layer's rows in `order`, as linear layers of _BLOCK rows each; kept."""
+        key = order.tobytes()
+        if key not in self._sorted:
+            while len(self._sorted) >= 4:
+                self._sorted.pop(next(iter(self._sorted)))
+            rows = self._head.index_select(0, self._tensor(order))  # (S, C)
+            blocks: list[nn.Module] = []
+            for first in range(0, len(rows), _BLOCK):
+                part = rows[first : first + _BLOCK]
+                linear = nn.Linear(part.shape[1], len(part), bias=False, device="meta")
+                linear.weight = nn.Parameter(part, requires_grad=False)
+                blocks.append(steady(linear))
+            self._sorted[key] = blocks
+        return self._sorted[key]
 
     def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
         return self.model.lm_head(hidden).float().cpu().numpy()  # (rows, V)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -57,6 +58,7 @@ def generate(
     unique: bool = True,
     batch_size: int | None = None,
     policy: str = "all",
+    return_weights: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Haiku]:
     """Write n poems about a topic, every one valid.
@@ -71,6 +73,9 @@ def generate(
     seed: names the poems, whatever the batch size; None picks one (`Haiku.seed`). first_line: a
     line of yours to go on from. unique: no poem twice. policy: "all" uses only words whose
     syllables nobody disputes, "any" allows a line some reading of which fits.
+    return_weights: strategy "sample" says each poem's logprob, weight and log_mass too; otherwise
+    they are nan or empty there, and logits that the form forbids are not computed, which is faster.
+    "smc" and "beam" know their own in any case.
     progress: called with (poems finished, n).
 
     Raises ValueError or TypeError, with the cure, before anything is written.
@@ -78,7 +83,7 @@ def generate(
     job = _prepare(
         prompt, n, model, form, season, kigo, kireji, rhyme, dangling,
         Options(temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams),
-        seed, first_line, lexicon, strategy, policy,
+        seed, first_line, lexicon, strategy, policy, return_weights,
     )  # fmt: skip
     rows = _checked_batch(batch_size)
     if progress is not None:
@@ -159,6 +164,7 @@ class _Job:
     strategy: str
     policy: str
     seed: int
+    weights: bool
 
 
 def _prepare(
@@ -177,9 +183,12 @@ def _prepare(
     lexicon: Lexicon | None,
     strategy: str,
     policy: str,
+    weights: bool = False,
 ) -> _Job:
     topic = prompts.checked(prompt)
     _whole("n", n, least=1)
+    if not isinstance(weights, bool):
+        raise TypeError(f"return_weights={weights!r} is neither True nor False")
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy={strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
     if not isinstance(form, Form):
@@ -219,6 +228,7 @@ def _prepare(
         strategy,
         policy,
         seed,
+        weights,
     )
 
 
@@ -314,7 +324,10 @@ def _write(job: _Job, places: Sequence[tuple[int, int]]) -> list[Haiku]:
     """One poem for every (index, attempt)."""
     generators = [_generator(job, *place) for place in places]
     decode = STRATEGIES[job.strategy]
-    paths = decode(job.engine, job.lattice, job.ids, generators, job.options, start=job.start)
+    more = {"weights": job.weights} if job.strategy == "sample" else {}
+    paths = decode(
+        job.engine, job.lattice, job.ids, generators, job.options, start=job.start, **more
+    )
     return [_haiku(job, path, index) for path, (index, _) in zip(paths, places, strict=True)]
 
 
@@ -354,7 +367,7 @@ def _haiku(job: _Job, path: Path, index: int) -> Haiku:
         index=index,
         model=job.engine.name,
         prompt=job.prompt,
-        log_mass=tuple(path.log_mass),
+        log_mass=tuple(path.log_mass) if math.isfinite(path.log_p) else (),
     )
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from .engine_calls import checked_prompt, checked_tokens
 from .kernels import decoder as kd
 from .kernels._simd import tile_layout
-from .kernels._team import Team
+from .kernels._team import Team, shared_team
 from .kernels.int8 import LARGEST, PANEL, ROWS, pack, padded, quantize_weight
 from .model_config import GPTConfig
 from .slot_cache import SlotCache
@@ -152,7 +152,7 @@ class Int8Engine:
         self.name = name
         self.n_vocab = n_vocab
         self.max_positions = max_positions
-        self._team = Team(threads)
+        self._team = shared_team() if threads is None else Team(threads)
         self._layout = tile_layout()
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one

@@ -97,3 +97,13 @@ class Team:
             finally:
                 done.release()
             del function, barrier, args
+
+
+_shared: list[Team] = []
+
+
+def shared_team() -> Team:
+    """The team of this process, one thread a processor; made on its first use."""
+    if not _shared:
+        _shared.append(Team())
+    return _shared[0]

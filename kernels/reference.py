@@ -24,6 +24,7 @@ from .mask import (
     SEASON,
     STYLE,
     WORD,
+    Masks,
     Tables,
 )
 
@@ -191,43 +192,66 @@ def truncated(weights: np.ndarray, top_k: int, top_p: float, min_p: float) -> np
     return kept
 
 
-def sample_tokens(
+def sample_masked(
+    thread: int,
+    threads: int,
+    barrier: np.ndarray,
     logits: np.ndarray,
-    ids: np.ndarray,
-    indptr: np.ndarray,
-    outlook: np.ndarray,
+    extra_logits: np.ndarray,
+    whole: bool,
+    order: np.ndarray,
+    rank: np.ndarray,
+    masks: Masks,
+    norm: np.ndarray,
     history: np.ndarray,
     uniforms: np.ndarray,
     temperature: float,
     top_k: int,
     top_p: float,
     min_p: float,
-    repetition_penalty: float,
+    penalty: float,
+    lookahead: bool,
+    scratch: np.ndarray,
     tokens: np.ndarray,
     log_p: np.ndarray,
     log_q: np.ndarray,
     log_mass: np.ndarray,
 ) -> None:
-    """Draw one token per row. See `sampling.sample_tokens`."""
-    for b in range(len(indptr) - 1):
-        allowed = ids[indptr[b] : indptr[b + 1]]
-        model = logits[b].astype(np.float64) - log_sum_exp(logits[b])
-        log_mass[b] = log_sum_exp(model[allowed])
-        scores = logits[b, allowed].astype(np.float64)
-        written = np.isin(allowed, history[b][history[b] >= 0])
-        penalised = np.where(scores > 0, scores / repetition_penalty, scores * repetition_penalty)
-        scores = np.where(written, penalised, scores)
-        ahead = outlook[indptr[b] : indptr[b + 1]]
-        if temperature == 0.0:
-            choice, log_q[b] = int((scores + ahead).argmax()), 0.0
+    """Draw one token per row, one row after another. See `sampling.sample_masked`."""
+    for b in range(len(uniforms)):
+        places = masks.position[masks.start[b] : masks.stop[b]] if masks.entry[b] >= 0 else []
+        dropped = masks.drop[masks.drop_start[b] : masks.drop_start[b + 1]]
+        extras = slice(masks.extra_start[b], masks.extra_start[b + 1])
+        held = ~np.isin(places, dropped)
+        places = np.asarray(places, np.int64)[held]
+        ids = np.concatenate([order[places], masks.extra_token[extras]])
+        if whole:
+            raw = logits[b, ids].astype(np.float64)
         else:
-            tempered = scores / temperature + ahead
-            weights = np.exp(tempered - tempered.max())
+            raw = np.concatenate([logits[b, places], extra_logits[extras]]).astype(np.float64)
+        raw = np.where(np.isnan(raw), -np.inf, np.minimum(raw, float(np.float32(3.0e38))))
+        tokens[b], log_p[b], log_q[b], log_mass[b] = -1, np.nan, np.nan, np.nan
+        if not np.isfinite(raw).any():
+            continue
+        log_mass[b] = log_sum_exp(raw) - norm[b]
+        written = np.isin(ids, history[b][history[b] >= 0])
+        penalised = np.where(raw > 0, raw / penalty, raw * penalty)
+        scores = np.where(written, penalised, raw)
+        if temperature > 0.0:
+            scores = scores / temperature
+        if lookahead:
+            outlook = masks.outlook[masks.start[b] : masks.stop[b]] if len(held) else []
+            ahead = np.concatenate([np.asarray(outlook)[held], masks.extra_outlook[extras]])
+            scores = scores + ahead
+        if temperature == 0.0:
+            choice, log_q[b] = int(scores.argmax()), 0.0
+        else:
+            weights = np.exp(scores - scores.max())
             weights = truncated(weights, top_k, top_p, min_p)
             possible = np.flatnonzero(weights)
             cumulative = np.cumsum(weights[possible])
             place = int(np.searchsorted(cumulative, uniforms[b] * cumulative[-1], side="right"))
             choice = int(possible[min(place, len(possible) - 1)])
             log_q[b] = np.log(weights[choice] / cumulative[-1])
-        tokens[b] = allowed[choice]
-        log_p[b] = model[allowed[choice]]
+        tokens[b] = ids[choice]
+        log_p[b] = raw[choice] - norm[b]

@@ -1,6 +1,8 @@
-"""One draw per sequence from masked logits: penalty, temperature, top-k, top-p, min-p, draw.
+"""One draw per sequence from the allowed slice of its logits, in one pass over that slice.
 
-Uniform numbers are passed in, so a draw is a pure function of its arguments. The slow twin stands
+Penalty, temperature, look-ahead, top-k, top-p, min-p, draw; nothing is sorted: what top-k and top-p
+keep is found by the bits of the weights, a digit at a time. Uniform numbers are passed in, so a draw
+is a pure function of its arguments, and a row's draw depends on that row alone. The slow twin stands
 in `reference`. Called by `constrained_gpt.decoding`.
 """
 
@@ -9,153 +11,264 @@ from __future__ import annotations
 import numpy as np
 
 from ._jit import jit
+from ._simd import LANES, exp_less, float_bits, largest, sum_values
+from .mask import Masks
+
+_BLOCK = 512  # weights summed side by side before the sum goes on in float64
+_HUGE = np.float32(3.0e38)  # stands for infinity, which has no differences
+_DIGIT = 10  # bits of a weight looked at in one pass
+_BINS = 1 << _DIGIT
 
 
 @jit
-def log_sum_exp(values: np.ndarray) -> float:
-    """log sum exp of a float32 vector, summed in float64 in index order."""
-    top = -np.inf
-    for v in values:
-        if v > top:
-            top = v
-    if top == -np.inf:
-        return -np.inf
-    total = 0.0
-    for v in values:
-        total += np.exp(np.float64(v) - top)
-    return float(np.log(total) + top)
+def log_sum_exp(values, scratch):  # type: ignore[no-untyped-def]
+    """log sum exp of a float32 vector; -inf if all are. scratch: float32, at least _BLOCK.
 
-
-@jit
-def _truncate(weights: np.ndarray, top_k: int, top_p: float, min_p: float) -> None:
-    """Zero the weights (float64, unnormalised) outside top-k, then top-p, then min-p."""
-    n = len(weights)
-    if 0 < top_k < n:
-        cut = np.sort(weights)[n - top_k]
-        kept = 0
-        for i in range(n):
-            if weights[i] > cut:
-                kept += 1
-        for i in range(n):  # ties at the cut go to the lower token ids
-            if weights[i] < cut:
-                weights[i] = 0.0
-            elif weights[i] == cut:
-                if kept < top_k:
-                    kept += 1
-                else:
-                    weights[i] = 0.0
-    if top_p < 1.0:
-        total = weights.sum()
-        order = np.argsort(-weights, kind="mergesort")  # stable: ties to the lower ids
-        mass = 0.0
-        full = False
-        for rank in range(n):
-            i = order[rank]
-            if full:
-                weights[i] = 0.0
-            else:
-                mass += weights[i]
-                full = mass >= top_p * total
-    if min_p > 0.0:
-        floor = min_p * weights.max()
-        for i in range(n):
-            if weights[i] < floor:
-                weights[i] = 0.0
-
-
-@jit
-def sample_tokens(
-    logits: np.ndarray,
-    ids: np.ndarray,
-    indptr: np.ndarray,
-    outlook: np.ndarray,
-    history: np.ndarray,
-    uniforms: np.ndarray,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    min_p: float,
-    repetition_penalty: float,
-    tokens: np.ndarray,
-    log_p: np.ndarray,
-    log_q: np.ndarray,
-    log_mass: np.ndarray,
-) -> None:
-    """Draw one token per row into `tokens` (int64), with its log-probabilities.
-
-    logits: float32 (B, V). Row b may take ids[indptr[b]:indptr[b+1]] (ascending, not empty).
-    outlook: float64, as long as ids: log of how well each token is expected to go on; it is added
-    after the temperature, and log_q accounts for it.
-    history: int64 (B, H), tokens already written, padded with -1; the penalty of Keskar et al.
-    (CTRL, 2019, section 4.1) divides positive and multiplies negative logits of those tokens.
-    uniforms: float64 (B,) in [0, 1). temperature 0 takes the most likely token (lowest id of a
-    tie). The order is penalty, mask, temperature, outlook, top-k, top-p, min-p, draw by inverse
-    CDF in ascending order of token ids.
-    log_p: of the token under the model (softmax of the raw logits over all V); log_q: under the
-    distribution drawn from; log_mass: model probability of the whole allowed set. float64 (B,).
+    Exponentials in float32, their blocks added in float64, in index order.
     """
-    for b in range(len(indptr) - 1):
-        allowed = ids[indptr[b] : indptr[b + 1]]
-        n = len(allowed)
-        row = logits[b]
-        norm = log_sum_exp(row)
-        scores = np.empty(n, np.float64)
+    n = len(values)
+    top = np.float32(-np.inf)
+    for i in range(n):
+        top = max(top, values[i])
+    if not top > np.float32(-np.inf):
+        return np.float64(top)
+    total = 0.0
+    for first in range(0, n, _BLOCK):
+        many = min(_BLOCK, n - first)
+        whole = (many + LANES - 1) // LANES * LANES
+        for i in range(many):
+            scratch[i] = values[first + i]
+        for i in range(many, whole):
+            scratch[i] = np.float32(-np.inf)
+        exp_less(scratch, whole, top)
+        total += np.float64(sum_values(scratch, 0, whole))
+    return np.log(total) + np.float64(top)
+
+
+@jit
+def log_sum_exp_rows(thread, threads, barrier, logits, scratch, out):  # type: ignore[no-untyped-def]
+    """`log_sum_exp` of every row of logits (B, V) into out, float64 (B,), for a `Team`.
+
+    scratch: float32 (threads, at least _BLOCK).
+    """
+    for b in range(thread, len(logits), threads):
+        out[b] = log_sum_exp(logits[b], scratch[thread])
+
+
+@jit
+def _total(weights, n):  # type: ignore[no-untyped-def]
+    """Sum of the first n weights, n whole LANES, by blocks."""
+    total = 0.0
+    for first in range(0, n, _BLOCK):
+        total += np.float64(sum_values(weights, first, min(_BLOCK, n - first)))
+    return total
+
+
+@jit
+def _keep_largest(weights, n, top_k, mass):  # type: ignore[no-untyped-def]
+    """Zero all but the largest weights: `top_k` of them if top_k > 0, else as many as it takes to
+    reach `mass`. Of equal ones the earlier are kept.
+
+    Weights are not negative, so their bits are ordered as they are: their digits are counted from
+    the highest, and only the bin that holds the border is looked into.
+    """
+    counts = np.zeros(_BINS, np.int64)
+    sums = np.zeros(_BINS, np.float64)
+    border, known = np.int32(0), np.int32(0)  # digits of the border found so far, and their mask
+    above, above_mass = 0, 0.0  # number and mass of the weights surely kept
+    for digit in range(3):
+        shift = np.int32(2 * _DIGIT - digit * _DIGIT)
+        counts[:] = 0
+        sums[:] = 0.0
         for i in range(n):
-            scores[i] = row[allowed[i]]
-        log_mass[b] = _log_sum(scores) - norm
-        if repetition_penalty != 1.0:
-            for h in range(history.shape[1]):
-                token = history[b, h]
-                if token < 0:
-                    continue
-                first = True
-                for g in range(h):
-                    if history[b, g] == token:
-                        first = False
-                i = np.searchsorted(allowed, token)
-                if first and i < n and allowed[i] == token:
-                    if scores[i] > 0:
-                        scores[i] /= repetition_penalty
-                    else:
-                        scores[i] *= repetition_penalty
+            bits = float_bits(weights[i])
+            if bits > 0 and (bits & known) == border:
+                place = (bits >> shift) & (_BINS - 1)
+                counts[place] += 1
+                sums[place] += weights[i]
+        place = _BINS - 1
+        while place > 0:
+            if top_k > 0:
+                if above + counts[place] >= top_k:
+                    break
+            elif counts[place] and above_mass + sums[place] >= mass:
+                break
+            above += counts[place]
+            above_mass += sums[place]
+            place -= 1
+        border = np.int32(border | np.int32(np.int32(place) << shift))
+        known = np.int32(known | np.int32(np.int32(_BINS - 1) << shift))
+    for i in range(n):
+        bits = float_bits(weights[i])
+        if bits < border:
+            weights[i] = np.float32(0.0)
+        elif bits == border and bits > 0:
+            if (above >= top_k) if top_k > 0 else (above_mass >= mass):
+                weights[i] = np.float32(0.0)
+            else:
+                above += 1
+                above_mass += weights[i]
+
+
+@jit
+def _candidates(b, logits, extra_logits, whole, order, masks, raw):  # type: ignore[no-untyped-def]
+    """Logits of row b's candidates into raw, dropped ones as -inf, filled up to whole LANES.
+    Returns how many are of the entry, and how many in all."""
+    start, stop = masks.start[b], masks.stop[b]
+    inside = stop - start if masks.entry[b] >= 0 else 0
+    row = logits[b]
+    if whole:
+        for i in range(inside):
+            raw[i] = row[order[masks.position[start + i]]]
+    else:
+        for i in range(inside):
+            raw[i] = row[masks.position[start + i]]
+    at = 0
+    for d in range(masks.drop_start[b], masks.drop_start[b + 1]):
+        while masks.position[start + at] < masks.drop[d]:
+            at += 1
+        raw[at] = np.float32(-np.inf)
+    n = inside
+    for e in range(masks.extra_start[b], masks.extra_start[b + 1]):
+        raw[n] = row[masks.extra_token[e]] if whole else extra_logits[e]
+        n += 1
+    for i in range(n):
+        value = raw[i]
+        value = value if value > np.float32(-np.inf) else np.float32(-np.inf)  # nan: not allowed
+        raw[i] = min(value, _HUGE)
+    for i in range(n, (n + LANES - 1) // LANES * LANES):
+        raw[i] = np.float32(-np.inf)
+    return inside, n
+
+
+@jit
+def _penalise(b, inside, history, penalty, rank, masks, scores):  # type: ignore[no-untyped-def]
+    """The penalty of Keskar et al. (CTRL, 2019, section 4.1): once for every token written."""
+    start = masks.start[b]
+    for h in range(history.shape[1]):
+        token = history[b, h]
+        if token < 0:
+            continue
+        first = True
+        for g in range(h):
+            first = first and history[b, g] != token
+        if not first:
+            continue
+        place = -1
+        wanted = rank[token] if token < len(rank) else -1
+        if wanted >= 0 and inside > 0:
+            at = np.searchsorted(masks.position[start : start + inside], wanted)
+            if at < inside and masks.position[start + at] == wanted:
+                place = at
+        if place < 0:
+            extras = masks.extra_start[b]
+            for e in range(extras, masks.extra_start[b + 1]):
+                if masks.extra_token[e] == token:
+                    place = inside + e - extras
+        if place >= 0:
+            if scores[place] > 0:
+                scores[place] /= penalty
+            else:
+                scores[place] *= penalty
+
+
+@jit
+def sample_masked(  # type: ignore[no-untyped-def]
+    thread, threads, barrier, logits, extra_logits, whole, order, rank, masks, norm, history,
+    uniforms, temperature, top_k, top_p, min_p, penalty, lookahead, scratch, tokens, log_p, log_q,
+    log_mass,
+):  # fmt: skip
+    """Draw one token per row into `tokens` (int64), with its log-probabilities; for a `Team`.
+
+    logits: float32 (B, W), of the tokens order[0], order[1], ... (`whole` False) or of all tokens
+    by id (True); extra_logits: float32, of masks.extra_token (not read if `whole`). order: int32
+    (S,); rank: int32 (V,), a token's place in it or -1. masks: `mask.Masks`; the candidates and
+    their sequence are defined there. norm: float64 (B,), log sum exp of the row's full logits, or
+    nan where that is not known: log_p and log_mass are nan then.
+    history: int64 (B, H), tokens already written, padded with -1. uniforms: float64 (B,) in [0, 1).
+    temperature 0 takes the likeliest candidate (the first of a tie). lookahead: whether the outlook
+    is added after the temperature; log_q accounts for it. top_k 0, top_p 1, min_p 0: no limit.
+    The order is penalty, mask, temperature, outlook, top-k, top-p, min-p, draw by inverse CDF in
+    the sequence of the candidates.
+    scratch: float32 (threads, 2, most candidates of a row + LANES, at least _BLOCK).
+    log_p: of the token under the model (softmax of the raw logits); log_q: under the distribution
+    drawn from; log_mass: model probability of all candidates. float64 (B,). A row without a finite
+    candidate gets token -1: the model's numbers are broken.
+    """
+    raw, weights = scratch[thread, 0], scratch[thread, 1]
+    for b in range(thread, len(uniforms), threads):
+        inside, n = _candidates(b, logits, extra_logits, whole, order, masks, raw)
+        padded = (n + LANES - 1) // LANES * LANES
+        tokens[b] = -1
+        log_p[b] = log_q[b] = log_mass[b] = np.nan
+        if not largest(raw, padded) > np.float32(-np.inf):
+            continue
+        known = not np.isnan(norm[b])
+        if known:
+            for i in range(padded):
+                weights[i] = raw[i]
+            top = largest(weights, padded)
+            exp_less(weights, padded, top)
+            log_mass[b] = np.log(_total(weights, padded)) + np.float64(top) - norm[b]
+        for i in range(padded):
+            weights[i] = raw[i]
+        if penalty != 1.0:
+            _penalise(b, inside, history, np.float32(penalty), rank, masks, weights)
         if temperature > 0.0:
-            for i in range(n):
-                scores[i] /= temperature
-        best = 0
-        for i in range(n):
-            scores[i] += outlook[indptr[b] + i]
-            if scores[i] > scores[best]:
-                best = i
-        chosen = best
+            inverse = np.float32(1.0 / temperature)
+            for i in range(padded):
+                weights[i] *= inverse
+        if lookahead:
+            start, extras = masks.start[b], masks.extra_start[b]
+            for i in range(inside):
+                weights[i] += masks.outlook[start + i]
+            for i in range(inside, n):
+                weights[i] += masks.extra_outlook[extras + i - inside]
+        top = largest(weights, padded)
+        chosen = -1
         if temperature > 0.0:
-            weights = np.empty(n, np.float64)
-            for i in range(n):
-                weights[i] = np.exp(scores[i] - scores[best])
-            _truncate(weights, top_k, top_p, min_p)
-            total = 0.0
-            for i in range(n):
-                total += weights[i]
+            exp_less(weights, padded, top)
+            if 0 < top_k < n:
+                _keep_largest(weights, padded, top_k, 0.0)
+            if top_p < 1.0:
+                _keep_largest(weights, padded, 0, top_p * _total(weights, padded))
+            if min_p > 0.0:  # the largest weight is 1
+                floor = np.float32(min_p)
+                for i in range(padded):
+                    weights[i] = weights[i] if weights[i] >= floor else np.float32(0.0)
+            total = _total(weights, padded)
             target = uniforms[b] * total
             running = 0.0
-            for i in range(n):
-                if weights[i] > 0.0:
+            first = 0
+            while first + _BLOCK < padded:
+                block = np.float64(sum_values(weights, first, _BLOCK))
+                if running + block > target:
+                    break
+                running += block
+                first += _BLOCK
+            for i in range(first, padded):
+                if weights[i] > np.float32(0.0):
                     chosen = i
-                    running += weights[i]
+                    running += np.float64(weights[i])
                     if running > target:
                         break
-            log_q[b] = np.log(weights[chosen] / total)
+            if chosen < 0:  # rounding left the target behind the last weight
+                for i in range(first):
+                    if weights[i] > np.float32(0.0):
+                        chosen = i
+            log_q[b] = np.log(np.float64(weights[chosen]) / total)
         else:
+            for i in range(n):
+                if weights[i] == top:
+                    chosen = i
+                    break
             log_q[b] = 0.0
-        tokens[b] = allowed[chosen]
-        log_p[b] = np.float64(row[allowed[chosen]]) - norm
+        if chosen < inside:
+            tokens[b] = order[masks.position[masks.start[b] + chosen]]
+        else:
+            tokens[b] = masks.extra_token[masks.extra_start[b] + chosen - inside]
+        if known:
+            log_p[b] = np.float64(raw[chosen]) - norm[b]
 
 
-@jit
-def _log_sum(scores: np.ndarray) -> float:
-    top = scores.max()
-    if top == -np.inf:
-        return -np.inf
-    total = 0.0
-    for s in scores:
-        total += np.exp(s - top)
-    return float(np.log(total) + top)
+__all__ = ["Masks", "log_sum_exp", "log_sum_exp_rows", "sample_masked"]

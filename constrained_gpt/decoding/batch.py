@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from constrained_gpt.decoding.options import Options
-from constrained_gpt.kernels.sampling import sample_tokens
+from constrained_gpt.kernels._team import shared_team
+from constrained_gpt.kernels.sampling import log_sum_exp_rows, sample_masked
+from constrained_gpt.kernels.mask import Masks
 from constrained_gpt.lattice import Lattice
 
 
@@ -24,7 +26,11 @@ class Cache(Protocol):
 
 
 class LanguageModel(Protocol):
-    """What a decoder needs of a model: `constrained_gpt.engine.Engine`, or a test's own."""
+    """What a decoder needs of a model: `constrained_gpt.engine.Engine`, or a test's own.
+
+    A model that also has `decode_slice` (see `Engine`) is asked for no more logits than the mask
+    needs, where nobody wants to know the others' mass.
+    """
 
     @property
     def n_vocab(self) -> int: ...
@@ -34,7 +40,8 @@ class LanguageModel(Protocol):
 
 @dataclass
 class Draw:
-    """One token for every row: tokens int64 (B,); log_p, log_q, log_mass float64 (B,)."""
+    """One token for every row: tokens int64 (B,); log_p, log_q, log_mass float64 (B,), log_p and
+    log_mass nan where the batch computes slices."""
 
     tokens: np.ndarray
     log_p: np.ndarray
@@ -45,7 +52,8 @@ class Draw:
 class Batch:
     """Rows of poems under way after one shared prompt.
 
-    states: int64 (B, width), the lattice rows. logits: float32 (B, V), of the next token.
+    states: int64 (B, width), the lattice rows. whole: compute the logits of all tokens, so that
+    draws carry log_p and log_mass; else of those that the masks allow.
     """
 
     def __init__(
@@ -55,6 +63,8 @@ class Batch:
         prompt: Sequence[int],
         rows: int,
         start: np.ndarray | None = None,
+        *,
+        whole: bool = True,
     ) -> None:
         if model.n_vocab < lattice.n_vocab:
             raise ValueError(
@@ -63,50 +73,76 @@ class Batch:
             )
         self.model, self.lattice = model, lattice
         self.cache, logits = model.prefill(prompt, rows, lattice.max_tokens)
-        self.logits = np.repeat(logits[None], rows, axis=0)
         self.states = lattice.start(rows) if start is None else np.repeat(start, rows, axis=0)
-        self.history: list[list[int]] = [[] for _ in range(rows)]
+        self._slices = not whole and hasattr(model, "decode_slice")
+        self._whole = True  # are the present logits those of all tokens?
+        self.logits = np.repeat(logits[None], rows, axis=0)  # float32 (B, V), or a slice (B, W)
+        self._extra = np.zeros(0, np.float32)
+        self._masks: Masks | None = lattice.masks(self.states)
+        self._rank = np.full(model.n_vocab, -1, np.int32)
+        self._rank[lattice.order] = np.arange(len(lattice.order))
+        self._team = shared_team()
+        self._written = np.full((rows, lattice.max_tokens + 1), -1, np.int64)
+        self._steps = 0
 
     def __len__(self) -> int:
         return len(self.states)
+
+    @property
+    def history(self) -> list[list[int]]:
+        """The tokens each row has written."""
+        return [row[: self._steps].tolist() for row in self._written]
 
     def allowed(self) -> list[np.ndarray]:
         """The tokens each row may take."""
         return [self.lattice.allowed(row) for row in self.states]
 
+    def log_norms(self) -> np.ndarray:
+        """Log sum exp of each row's logits over all tokens, float64 (B,); nan on slices."""
+        norms = np.full(len(self), np.nan)
+        if self._whole and not self._slices:
+            scratch = np.empty((self._team.threads, 512), np.float32)
+            logits = np.ascontiguousarray(self.logits, np.float32)
+            self._team.run(log_sum_exp_rows, logits, scratch, norms)
+        return norms
+
     def draw(self, options: Options, uniforms: np.ndarray) -> Draw:
         """One token a row, drawn by its own uniform number in [0, 1)."""
-        masks = [self.lattice.candidates(row) for row in self.states]
-        allowed = [ids for ids, _ in masks]
-        outlook = np.concatenate([outlook for _, outlook in masks])
-        if not options.lookahead:
-            outlook[:] = 0.0
-        indptr = np.zeros(len(allowed) + 1, np.int64)
-        np.cumsum([len(ids) for ids in allowed], out=indptr[1:])
-        n = len(allowed)
-        history = np.full((n, 0), -1, np.int64)
-        if options.repetition_penalty != 1.0:
-            history = np.full((n, max(map(len, self.history))), -1, np.int64)
-            for row, written in zip(history, self.history, strict=True):
-                row[: len(written)] = written
+        if self._masks is None:
+            self._masks = self.lattice.masks(self.states)
+        masks = self._masks
+        n = len(self)
+        history = self._written[:, : self._steps if options.repetition_penalty != 1.0 else 0]
         out = Draw(np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(n))
-        sample_tokens(
-            self.logits,
-            np.concatenate(allowed),
-            indptr,
-            outlook,
-            history,
+        most = int((masks.stop - masks.start + np.diff(masks.extra_start)).max())
+        self._team.run(
+            sample_masked,
+            np.ascontiguousarray(self.logits, np.float32),
+            self._extra,
+            self._whole,
+            self.lattice.order,
+            self._rank,
+            masks,
+            self.log_norms(),
+            np.ascontiguousarray(history),
             np.ascontiguousarray(uniforms, np.float64),
             float(options.temperature),
             int(options.top_k or 0),
             1.0 if options.top_p is None else float(options.top_p),
             float(options.min_p or 0.0),
             float(options.repetition_penalty),
+            options.lookahead,
+            np.empty((self._team.threads, 2, max(most + 16, 512)), np.float32),
             out.tokens,
             out.log_p,
             out.log_q,
             out.log_mass,
         )
+        if (out.tokens < 0).any():
+            raise ValueError(
+                "the model gives no finite number to any token the form allows; its weights are "
+                "damaged: fetch or train them again"
+            )
         return out
 
     def push(self, tokens: np.ndarray) -> np.ndarray:
@@ -115,8 +151,9 @@ class Batch:
         The model has not read the tokens yet: drop what is finished, then call `read`.
         """
         self.lattice.advance(self.states, tokens)
-        for written, token in zip(self.history, tokens.tolist(), strict=True):
-            written.append(token)
+        self._masks = None
+        self._written[:, self._steps] = tokens
+        self._steps += 1
         return self.lattice.finished(self.states)
 
     def select(self, parents: np.ndarray) -> None:
@@ -125,11 +162,21 @@ class Batch:
         if len(parents) == len(self) and (parents == np.arange(len(self))).all():
             return
         self.states = self.states[parents]
-        self.logits = self.logits[parents]
-        self.history = [list(self.history[p]) for p in parents]
+        self._masks = None
+        self._written = self._written[parents]
+        if not self._slices:  # those of a slice are read anew before they are needed
+            self.logits = self.logits[parents]
         self.cache.select(parents)
 
     def read(self) -> None:
         """Let the model read every row's last token: new logits."""
-        last = np.array([written[-1] for written in self.history], np.int64)
-        self.logits = self.model.decode_step(self.cache, last)
+        last = np.ascontiguousarray(self._written[:, self._steps - 1])
+        if not self._slices:
+            self.logits = self.model.decode_step(self.cache, last)
+            return
+        self._masks = masks = self.lattice.masks(self.states)
+        self.logits, self._extra = self.model.decode_slice(  # type: ignore[attr-defined]
+            self.cache, last, self.lattice.order, masks.prefix, masks.extra_start,
+            masks.extra_token,
+        )  # fmt: skip
+        self._whole = False

@@ -11,7 +11,6 @@ import numpy as np
 
 from constrained_gpt.decoding.batch import Batch, LanguageModel
 from constrained_gpt.decoding.options import Options, Path
-from constrained_gpt.kernels.sampling import log_sum_exp
 from constrained_gpt.lattice import Lattice
 
 
@@ -36,9 +35,9 @@ def beam(
     done: list[Path] = []
     while True:
         candidates: list[tuple[float, int, int]] = []
+        norms = batch.log_norms()
         for row, allowed in enumerate(batch.allowed()):
-            logits = batch.logits[row]
-            log_p = logits[allowed].astype(np.float64) - log_sum_exp(logits) + scores[row]
+            log_p = batch.logits[row][allowed].astype(np.float64) - norms[row] + scores[row]
             best = np.argsort(-log_p, kind="stable")[:width]
             candidates.extend((float(log_p[i]), row, int(allowed[i])) for i in best)
         # Ties fall to the earlier row, then to the lower token: the search is deterministic.
@@ -47,8 +46,9 @@ def beam(
         batch.select(np.array([row for _, row, _ in candidates]))
         scores = np.array([score for score, _, _ in candidates])
         finished = batch.push(np.array([token for _, _, token in candidates], np.int64))
+        histories = batch.history
         for row in np.flatnonzero(finished).tolist():
-            tokens = list(batch.history[row])
+            tokens = histories[row]
             score = float(scores[row])
             done.append(Path(tokens, score, float("nan"), float("nan")))
         done.sort(key=lambda path: -path.log_p)

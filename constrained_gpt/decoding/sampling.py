@@ -26,9 +26,14 @@ def sample(
     *,
     start: np.ndarray | None = None,
     on_token: OnToken | None = None,
+    weights: bool = True,
 ) -> list[Path]:
-    """One path for every generator. A poem depends on its generator alone, not on its batch."""
-    batch = Batch(model, lattice, prompt, len(generators), start)
+    """One path for every generator. A poem depends on its generator alone, not on its batch.
+
+    weights: compute log_p, weight and log_mass, which needs the logits of tokens the mask forbids
+    too; else they are nan, and the model is asked for the allowed ones only.
+    """
+    batch = Batch(model, lattice, prompt, len(generators), start, whole=weights)
     paths = [Path() for _ in generators]
     poem = np.arange(len(generators))  # which poem a row writes
     while True:

@@ -23,15 +23,16 @@ def sample_lines(
     start: np.ndarray | None = None,
 ) -> Iterator[list[int]]:
     """The tokens of each line, line break and end left out, yielded when the line is finished."""
-    batch = Batch(model, lattice, prompt, 1, start)
+    batch = Batch(model, lattice, prompt, 1, start, whole=False)
     line = int(lattice.line(batch.states)[0])
     begun = 0
     while True:
         draw = batch.draw(options, np.array([generator.random()]))
         finished = bool(batch.push(draw.tokens)[0])
         if int(lattice.line(batch.states)[0]) != line:
-            yield batch.history[0][begun:-1]
-            line, begun = line + 1, len(batch.history[0])
+            written = batch.history[0]
+            yield written[begun:-1]
+            line, begun = line + 1, len(written)
         if finished:
             return
         batch.read()
