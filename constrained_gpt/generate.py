@@ -355,7 +355,18 @@ def _haiku(job: _Job, path: Path, index: int) -> Haiku:
         model=job.engine.name,
         prompt=job.prompt,
         log_mass=tuple(path.log_mass),
+        line_log_mass=_by_line(job, path),
     )
+
+
+def _by_line(job: _Job, path: Path) -> tuple[float, ...]:
+    """The path's log mass, summed for each line that was written."""
+    if not path.log_mass:
+        return ()
+    spelled = job.engine.tokenizer
+    breaks = np.array(["\n" in spelled.decode([token]) for token in path.tokens[:-1]])
+    lines = np.concatenate(([0], np.cumsum(breaks)))  # a break belongs to the line it closes
+    return tuple(np.bincount(lines, weights=path.log_mass).tolist())
 
 
 def _lines(job: _Job, n: int) -> Iterator[tuple[int, int, str]]:

@@ -20,6 +20,9 @@ class Haiku:
     logprob: log-probability under the model of the tokens it wrote (a given first line is not
     among them), natural log. weight: log importance weight (see `decoding.Path`). tokens: ids of
     the poem without its end token. seed, index: generate(..., seed=seed)[index] writes it again.
+    log_mass: log of the model's probability of the allowed set, a step, that of the end token the
+    last; line_log_mass: the same, summed over the steps of each line the model wrote, its break or
+    end among them. Both empty if the strategy draws nothing (beam).
     """
 
     text: str
@@ -32,6 +35,7 @@ class Haiku:
     model: str
     prompt: str
     log_mass: tuple[float, ...] = field(default=())
+    line_log_mass: tuple[float, ...] = field(default=())
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -83,6 +87,8 @@ class Haiku:
             "index": self.index,
             "model": self.model,
             "prompt": self.prompt,
+            "log_mass": list(self.log_mass),
+            "line_log_mass": list(self.line_log_mass),
         }
 
 
