@@ -17,7 +17,7 @@ poems_of_words = st.lists(st.lists(st.sampled_from("abcd"), max_size=8), min_siz
 
 
 def test_distinct_by_hand() -> None:
-    poems = ["a b c".split(), "a b d".split()]
+    poems = [["a", "b", "c"], ["a", "b", "d"]]
     assert diversity.distinct(poems, 1)[0] == pytest.approx(4 / 6)  # type: ignore[index]
     assert diversity.distinct(poems, 2)[0] == pytest.approx(3 / 6)  # type: ignore[index]  # ab bc bd
     assert diversity.distinct([[]], 1) is None
@@ -78,14 +78,14 @@ def test_self_bleu_equals_its_slow_twin(poems: list[list[str]], n: int) -> None:
 
 def test_self_bleu_by_hand() -> None:
     """2/3 of the words, 1/2 of the pairs, none of the one triple (0.1 in place of 0)."""
-    one, other = diversity.self_bleu(["a b c".split(), "a b d".split()])
+    one, other = diversity.self_bleu([["a", "b", "c"], ["a", "b", "d"]])
     assert one == other == pytest.approx((2 / 3 * 1 / 2 * 0.1) ** (1 / 3))
     # "a a a": one a of three counts, no pair of two, no triple; the longer poem pays nothing.
-    long, short = diversity.self_bleu(["a a a".split(), "a b".split()])
+    long, short = diversity.self_bleu([["a", "a", "a"], ["a", "b"]])
     assert long == pytest.approx((1 / 3 * 0.1 / 2 * 0.1) ** (1 / 3))
     assert short == pytest.approx((1 / 2 * 0.1 * 0.1) ** (1 / 3) * math.exp(1 - 3 / 2))
     assert diversity.self_bleu([["a"] * 3] * 2) == pytest.approx([1.0, 1.0])  # two alike
-    assert diversity.self_bleu(["a b c".split(), "x y z".split()]) == [0.0, 0.0]
+    assert diversity.self_bleu([["a", "b", "c"], ["x", "y", "z"]]) == [0.0, 0.0]
     assert diversity.self_bleu([["a"]]) == [0.0]
 
 
