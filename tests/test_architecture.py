@@ -92,8 +92,18 @@ FORBIDDEN = {
     "engine": "lexicon lattice decoding generate cli",
     "decoding": "model checkpoint generate cli",
     "finetune": "lexicon lattice decoding generate cli",
-    "generate": "cli finetune",
-}
+    "generate": "cli finetune evaluation",
+    "evaluation": "generate finetune cli",
+    # What reads text alone loads no model; what draws and reports measures nothing.
+    **{
+        f"evaluation.{name}": "kernels tokenizer lattice model engine decoding generate cli torch numba"
+        for name in (
+            "sources", "text", "diversity", "novelty", "intervals", "measures", "report", "plot",
+        )
+    },
+    "evaluation.judge": "lattice model checkpoint engine",
+    "evaluation.form_loss": "model checkpoint engine torch",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
@@ -194,7 +204,7 @@ def _loaded(code: str) -> set[str]:
     return set(run.stdout.rsplit("\n", 2)[-2].split())
 
 
-HEAVY = {"torch", "numba", "tiktoken", "transformers"}
+HEAVY = {"torch", "numba", "tiktoken", "transformers", "matplotlib"}
 
 
 @pytest.mark.parametrize(
@@ -204,6 +214,9 @@ HEAVY = {"torch", "numba", "tiktoken", "transformers"}
         "import constrained_gpt.cli",
         "import constrained_gpt.lexicon",
         "from constrained_gpt import HAIKU, validate; validate('a frog', HAIKU)",
+        "import constrained_gpt.evaluation, constrained_gpt.evaluation.plot",
+        "import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'a frog'));"
+        "from constrained_gpt.cli import main; main(['eval', '--judge', 'none', '-'])",
         "import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'a frog'));"
         "from constrained_gpt.cli import main; main(['check', '-'])",
     ],

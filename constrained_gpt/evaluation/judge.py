@@ -116,6 +116,7 @@ def _read_along(
 
     Yields (places, step, logits), the rows that are finished left out.
     """
+    rows = list(rows)
     paths = [scripts[place].path for place in rows]
     cache, first = model.prefill(scripts[rows[0]].prompt, len(rows), len(paths[0]))
     logits = np.repeat(first[None], len(rows), axis=0)
