@@ -85,6 +85,7 @@ def _short(name: str) -> str:
 
 def _dots(axis: Any, sets: tuple[SetResult, ...], name: str, label: str, percent: bool) -> None:
     _bare(axis, label, sets)
+    axis.margins(x=0.08)
     scale = 100 if percent else 1
     for place, one in enumerate(sets):
         found = one.totals[name]
@@ -97,8 +98,8 @@ def _dots(axis: Any, sets: tuple[SetResult, ...], name: str, label: str, percent
         axis.plot([scale * found.value], [place], "o", color=colour, markersize=5)
     if percent:
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-        low, high = axis.get_xlim()
-        axis.set_xlim(min(low, 0), max(high, 1))
+        high = max(axis.get_xlim()[1], 1)
+        axis.set_xlim(-0.04 * high, high)  # shares begin at nought, in all panels
 
 
 def _spread(axis: Any, sets: tuple[SetResult, ...]) -> None:
