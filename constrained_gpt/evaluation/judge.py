@@ -114,17 +114,29 @@ def _read_along(
 ) -> Iterator[tuple[Sequence[int], int, np.ndarray]]:
     """Let the model read some poems, each given the poem's own tokens whatever it would write.
 
-    Yields (places, step, logits), the rows that are finished left out.
+    Yields (places, step, logits), the rows that are finished left out. The model's batch is a
+    power of two and shrinks by halves, filled up with rows nobody looks at: every new number of
+    rows makes oneDNN prepare each layer anew, and it remembers 1,024 preparations (measured: 50
+    poems of five prompts in 32 s when rows were dropped one by one, in 14 s so).
     """
     rows = list(rows)
     paths = [scripts[place].path for place in rows]
-    cache, first = model.prefill(scripts[rows[0]].prompt, len(rows), len(paths[0]))
+    width = _width(len(paths))
+    cache, first = model.prefill(scripts[rows[0]].prompt, width, len(paths[0]))
     logits = np.repeat(first[None], len(rows), axis=0)
     for step in range(len(paths[0])):
         if step:
             going = sum(len(path) > step for path in paths)  # longest first: these lead
-            if going < len(paths):
-                cache.select(np.arange(going))
-                del paths[going:], rows[going:]
-            logits = model.decode_step(cache, np.array([p[step - 1] for p in paths], np.int64))
+            del paths[going:], rows[going:]
+            if _width(going) < width:
+                width = _width(going)
+                cache.select(np.arange(width))
+            tokens = np.zeros(width, np.int64)
+            tokens[:going] = [path[step - 1] for path in paths]
+            logits = model.decode_step(cache, tokens)[:going]
         yield list(rows), step, logits
+
+
+def _width(rows: int) -> int:
+    """The smallest power of two that holds so many rows."""
+    return 1 << (rows - 1).bit_length()
