@@ -16,6 +16,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .checkpoint import CheckpointError as CheckpointError
     from .engine import Engine as Engine
+    from .evaluation import evaluate_poems as evaluate_poems
     from .generate import generate as generate
     from .generate import stream as stream
     from .haiku import Haiku as Haiku
@@ -46,6 +47,7 @@ _HOME: dict[str, tuple[str, str]] = {
     "Haiku": (".haiku", "Haiku"),
     "Engine": (".engine", "Engine"),
     "from_pretrained": (".engine", "Engine.from_pretrained"),
+    "evaluate_poems": (".evaluation", "evaluate_poems"),
     "CheckpointError": (".checkpoint", "CheckpointError"),
     "Tokenizer": (".tokenizer", "Tokenizer"),
     **{

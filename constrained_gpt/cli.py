@@ -91,7 +91,7 @@ class _Failures:
 
 _WRITE = (
     "model", "season", "kigo", "kireji", "rhyme", "dangling", "temperature", "top_k", "top_p",
-    "min_p", "repetition_penalty", "lookahead", "seed", "first_line", "policy",
+    "min_p", "repetition_penalty", "lookahead", "seed", "first_line", "policy", "dtype",
 )  # fmt: skip
 _WRITE_WHOLE = ("strategy", "particles", "beams", "batch_size")  # of generate(), not of stream()
 
@@ -110,6 +110,7 @@ def _write(args: argparse.Namespace) -> int:
         return _write_stream(args, options)
     if args.duplicates:
         options["unique"] = False
+    options["return_weights"] = args.json
 
     from .generate import generate
 
@@ -162,6 +163,8 @@ class _Bar:
     def update(self, done: int, total: int | None = None) -> None:
         """`done` of the whole are finished so far."""
         if self.bar is not None:
+            if total is not None:
+                self.bar.total = total
             self.bar.update(done - self.bar.n)
 
     def advance(self, more: int) -> None:
@@ -327,6 +330,59 @@ def _size(files: Sequence[str]) -> int | None:
     return 0 if _terminal(sys.stdin) else None  # no bar under what someone types
 
 
+# eval
+
+_EVAL = ("topic", "sample", "seed")
+_EVAL_FORM = ("kigo", "kireji", "rhyme", "dangling")
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from . import evaluation
+    from .evaluation import plot, sources
+
+    if args.schema:
+        print(evaluation.eval_schema(), end="")
+        return 0
+    files = _files(args.files)
+    reference = [] if args.reference is None else [args.reference]
+    _files([*files, *reference])
+    options = _given(args, _EVAL)
+    options["own_prompts"] = args.own_prompts
+    if args.judge is not None:
+        options["judge"] = None if args.judge == "none" else args.judge
+    rules = _given(args, _EVAL_FORM)
+    if args.form_loss:
+        # The syllables alone, unless more is asked: that is what poems from anywhere may share.
+        bare = {"kigo": "off", "kireji": "off", "rhyme": "off", "dangling": "off"}
+        options["form_loss"] = dataclasses.replace(_form(args.form or "haiku"), **bare | rules)
+        options.update(_given(args, ("policy",)))
+    elif rules or args.form or args.policy:
+        given = next(iter(rules), "form" if args.form else "policy")
+        raise ValueError(f"--{given} is a rule for --form-loss; add that, or leave --{given} out")
+    target = None if args.plot is None else plot.check_target(args.plot)
+
+    def read(file: str, name: str) -> evaluation.PoemSet:
+        poems = sources.load(file, args.encoding, args.column)
+        return evaluation.PoemSet(name, poems, file)
+
+    sets = [read(file, name) for file, name in zip(files, sources.names(files), strict=True)]
+    for file in reference:
+        options["reference"] = read(file, file)
+    wanted = sum(len(one.entries) for one in sets) if options.get("judge", "") is not None else 0
+    with _Bar(wanted) as bar:
+        found = evaluation.evaluate_poems(sets, **options, progress=bar.update)
+    if target is not None:
+        plot.plot(found, target)
+    if args.json:
+        _print_json(found.to_dict())
+        return 0
+    if args.per_poem:
+        for paragraph in found.per_poem():
+            print(f"{paragraph}\n")
+    print(found)
+    return 0
+
+
 # models
 
 
@@ -426,6 +482,9 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--particles", type=int, metavar="N", help="of smc, for one poem")
     write.add_argument("--beams", type=int, metavar="N", help="of beam")
     write.add_argument("--policy", help="readings that must fit: all or any")
+    write.add_argument(
+        "--dtype", help="of the weights: int8, float32, bfloat16, float16 (default: int8 on a CPU)"
+    )
     write.add_argument("--batch-size", type=int, metavar="B", help="poems written side by side")
     write.add_argument("--duplicates", action="store_true", help="allow the same poem twice")
     write.add_argument("--stream", action="store_true", help="print lines as they are finished")
@@ -472,6 +531,51 @@ def _parser() -> argparse.ArgumentParser:
     )
     find.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
     find.add_argument("--json", action="store_true", help="one JSON object a haiku")
+
+    measure = command(
+        "eval", _eval,
+        "Measure sets of poems side by side: log p, form loss, diversity, season words, copies.",
+    )  # fmt: skip
+    measure.add_argument(
+        "files", nargs="*", metavar="FILE",
+        help="poems: text with blank lines between, JSON lines as `haiku write --json` prints "
+        "them, .tsv or .csv; - or none is standard input",
+    )  # fmt: skip
+    measure.add_argument(
+        "--judge", metavar="MODEL", help="a name or a path; none: text alone (default smollm2)"
+    )
+    measure.add_argument(
+        "--topic", metavar="TEXT", help="what the judge is told all poems are about"
+    )
+    measure.add_argument(
+        "--own-prompts", action="store_true",
+        help="judge a poem under the prompt that it carries, if it does",
+    )  # fmt: skip
+    measure.add_argument("--reference", metavar="FILE", help="poems that none should copy, as FILE")
+    measure.add_argument(
+        "--form-loss", action="store_true",
+        help="recompute what the form costs: mass that the mask takes from the judge",
+    )  # fmt: skip
+    for name, about in (
+        ("form", "haiku (the default), tanka, ... or counts such as 3-5-3"),
+        ("kigo", "off (the default), any, or a season"),
+        ("kireji", "off (the default), required or forbidden"),
+        ("rhyme", "off (the default), perfect or identical"),
+        ("dangling", "off (the default) or forbidden"),
+        ("policy", "readings that must fit: any (the default) or all"),
+    ):
+        measure.add_argument(f"--{name}", help=f"of --form-loss: {about}")
+    measure.add_argument(
+        "--sample", type=int, metavar="N",
+        help="poems of each set to measure diversity on (default: as the smallest, at most 1000)",
+    )  # fmt: skip
+    measure.add_argument("--seed", type=int, help="of the sample and the intervals (default 0)")
+    measure.add_argument("--column", metavar="NAME", help="of .tsv and .csv (default text)")
+    measure.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
+    measure.add_argument("--plot", metavar="FILE", help="draw it: .png, .svg or .pdf")
+    measure.add_argument("--per-poem", action="store_true", help="print each poem's figures too")
+    measure.add_argument("--json", action="store_true", help="one JSON object, poem by poem too")
+    measure.add_argument("--schema", action="store_true", help="print the JSON Schema of --json")
 
     download = command("download", _download, "Fetch the weights of a model.")
     download.add_argument("name", metavar="NAME", help="a name of `haiku models`")

@@ -54,10 +54,14 @@ class Engine:
     ) -> Engine | Int8Engine:
         """Load a registered name, a Hugging Face folder, a GGUF file or a nanoGPT ckpt.pt.
 
-        dtype: float32, bfloat16, float16, or int8: weights in bytes, on a processor only.
+        dtype: float32, bfloat16, float16, or int8: weights in bytes, on a processor only. auto:
+        int8 on a processor, float32 on a GPU.
         """
-        if dtype not in (*DTYPES, INT8):
-            raise ValueError(f"dtype must be one of {', '.join((*DTYPES, INT8))}, got {dtype!r}")
+        known = (*DTYPES, INT8, "auto")
+        if dtype not in known:
+            raise ValueError(f"dtype must be one of {', '.join(known)}, got {dtype!r}")
+        if dtype == "auto":
+            dtype = INT8 if _device(device).type == "cpu" else "float32"
         if dtype == INT8:
             if device not in ("auto", "cpu"):
                 raise ValueError(

@@ -58,6 +58,7 @@ def generate(
     unique: bool = True,
     batch_size: int | None = None,
     policy: str = "all",
+    dtype: str | None = None,
     return_weights: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[Haiku]:
@@ -73,6 +74,8 @@ def generate(
     seed: names the poems, whatever the batch size; None picks one (`Haiku.seed`). first_line: a
     line of yours to go on from. unique: no poem twice. policy: "all" uses only words whose
     syllables nobody disputes, "any" allows a line some reading of which fits.
+    dtype: of the weights, see `Engine.from_pretrained`, where `model` is not an Engine already; by
+    default int8 on a processor and float32 on a GPU. It is part of what a seed names.
     return_weights: strategy "sample" says each poem's logprob, weight and log_mass too; otherwise
     they are nan or empty there, and logits that the form forbids are not computed, which is faster.
     "smc" and "beam" know their own in any case.
@@ -83,7 +86,7 @@ def generate(
     job = _prepare(
         prompt, n, model, form, season, kigo, kireji, rhyme, dangling,
         Options(temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams),
-        seed, first_line, lexicon, strategy, policy, return_weights,
+        seed, first_line, lexicon, strategy, policy, dtype, return_weights,
     )  # fmt: skip
     rows = _checked_batch(batch_size)
     if progress is not None:
@@ -134,6 +137,7 @@ def stream(
     first_line: str | None = None,
     lexicon: Lexicon | None = None,
     policy: str = "all",
+    dtype: str | None = None,
 ) -> Iterator[tuple[int, int, str]]:
     """Write poems one after another and yield (poem, line, text) as each line is finished.
 
@@ -143,7 +147,7 @@ def stream(
     job = _prepare(
         prompt, n, model, form, season, kigo, kireji, rhyme, dangling,
         Options(temperature, top_k, top_p, min_p, repetition_penalty, lookahead),
-        seed, first_line, lexicon, "sample", policy,
+        seed, first_line, lexicon, "sample", policy, dtype,
     )  # fmt: skip
     return _lines(job, n)
 
@@ -183,6 +187,7 @@ def _prepare(
     lexicon: Lexicon | None,
     strategy: str,
     policy: str,
+    dtype: str | None,
     weights: bool = False,
 ) -> _Job:
     topic = prompts.checked(prompt)
@@ -204,7 +209,14 @@ def _prepare(
         raise ValueError(f"policy={policy!r} is unknown; use all or any")
     if first_line is not None and not isinstance(first_line, str):
         raise TypeError(f"first_line is a str, not {type(first_line).__name__}")
-    engine = _engine(os.fspath(model)) if isinstance(model, (str, os.PathLike)) else model
+    if isinstance(model, (str, os.PathLike)):
+        engine = _engine(os.fspath(model), dtype)
+    elif dtype is not None:
+        raise ValueError(
+            f"dtype={dtype!r} is for loading a model, and this one is an Engine already"
+        )
+    else:
+        engine = model
     if not hasattr(engine, "decode_step"):
         raise TypeError(f"model is a name, a path or an Engine, not {type(model).__name__}")
     tokenizer = engine.tokenizer
@@ -297,8 +309,8 @@ def _checked_batch(batch_size: int | None) -> int:
 
 
 @lru_cache(maxsize=2)
-def _engine(name: str) -> Any:
-    return Engine.from_pretrained(name)
+def _engine(name: str, dtype: str | None) -> Any:
+    return Engine.from_pretrained(name, dtype=dtype or "auto")
 
 
 _LATTICES: dict[Any, Lattice] = {}
@@ -367,8 +379,19 @@ def _haiku(job: _Job, path: Path, index: int) -> Haiku:
         index=index,
         model=job.engine.name,
         prompt=job.prompt,
-        log_mass=tuple(path.log_mass) if math.isfinite(path.log_p) else (),
+        log_mass=tuple(path.log_mass),
+        line_log_mass=_by_line(job, path),
     )
+
+
+def _by_line(job: _Job, path: Path) -> tuple[float, ...]:
+    """The path's log mass, summed for each line that was written."""
+    if not path.log_mass:
+        return ()
+    spelled = job.engine.tokenizer
+    breaks = np.array(["\n" in spelled.decode([token]) for token in path.tokens[:-1]])
+    lines = np.concatenate(([0], np.cumsum(breaks)))  # a break belongs to the line it closes
+    return tuple(np.bincount(lines, weights=path.log_mass).tolist())
 
 
 def _lines(job: _Job, n: int) -> Iterator[tuple[int, int, str]]:

@@ -19,7 +19,11 @@ class Haiku:
 
     logprob: log-probability under the model of the tokens it wrote (a given first line is not
     among them), natural log. weight: log importance weight (see `decoding.Path`). tokens: ids of
-    the poem without its end token. seed, index: generate(..., seed=seed)[index] writes it again.
+    the poem without its end token. logprob and weight are nan where the decoder was not asked for
+    them (`generate(..., return_weights)`). seed, index: generate(..., seed=seed)[index] writes it again.
+    log_mass: log of the model's probability of the allowed set, a step, that of the end token the
+    last; line_log_mass: the same, summed over the steps of each line the model wrote, its break or
+    end among them. Both empty if the strategy draws nothing (beam).
     """
 
     text: str
@@ -32,6 +36,7 @@ class Haiku:
     model: str
     prompt: str
     log_mass: tuple[float, ...] = field(default=())
+    line_log_mass: tuple[float, ...] = field(default=())
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -63,8 +68,9 @@ class Haiku:
         return self.text
 
     def __repr__(self) -> str:
+        known = f"logprob={self.logprob:.1f} " if math.isfinite(self.logprob) else ""
         return (
-            f"<Haiku {' / '.join(self.lines)!r} season={self.season} logprob={self.logprob:.1f} "
+            f"<Haiku {' / '.join(self.lines)!r} season={self.season} {known}"
             f"seed={self.seed} index={self.index}>"
         )
 
@@ -76,13 +82,15 @@ class Haiku:
             "syllables": [list(line) for line in self.syllables],
             "kigo": list(self.kigo),
             "season": self.season,
-            "logprob": self.logprob,
+            "logprob": self.logprob if math.isfinite(self.logprob) else None,
             "weight": self.weight if math.isfinite(self.weight) else None,
             "tokens": list(self.tokens),
             "seed": self.seed,
             "index": self.index,
             "model": self.model,
             "prompt": self.prompt,
+            "log_mass": list(self.log_mass),
+            "line_log_mass": list(self.line_log_mass),
         }
 
 

@@ -37,5 +37,7 @@ else:
 
         The function may not make arrays (views of what it was given are no matter).
         """
-        compiled: Function = numba.njit(cache=True, nogil=True, fastmath=False, _nrt=False)(function)
+        compiled: Function = numba.njit(cache=True, nogil=True, fastmath=False, _nrt=False)(
+            function
+        )
         return compiled

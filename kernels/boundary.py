@@ -743,9 +743,7 @@ def merge_refused(
                 continue
             if own_is == 2:
                 ctx[C_HEED] = 1
-                now = np.float32(
-                    judge(book, reals, base, codes, hope, lines, ctx, row, child)
-                )
+                now = np.float32(judge(book, reals, base, codes, hope, lines, ctx, row, child))
                 ctx[C_HEED] = 0
         token = book[book[bk.ORDER] + position]
         low, high = own, patched
@@ -877,9 +875,7 @@ def fill_masks(
             patch = add_patch(book, reals, entries, row, at_start, ctx, a, c)
         n_places = 0
         if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
-            n_places = sounds_refused(
-                book, base, codes, lines, ctx, row, at_start, entries.scratch
-            )
+            n_places = sounds_refused(book, base, codes, lines, ctx, row, at_start, entries.scratch)
         if n_places == 0:
             for i in range(entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]):
                 drop[n_drop] = entries.drop[i]

@@ -92,8 +92,18 @@ FORBIDDEN = {
     "engine": "lexicon lattice decoding generate cli",
     "decoding": "model checkpoint generate cli",
     "finetune": "lexicon lattice decoding generate cli",
-    "generate": "cli finetune",
-}
+    "generate": "cli finetune evaluation",
+    "evaluation": "generate finetune cli",
+    # What reads text alone loads no model; what draws and reports measures nothing.
+    **{
+        f"evaluation.{name}": "kernels tokenizer lattice model engine decoding generate cli torch numba"
+        for name in (
+            "sources", "text", "diversity", "novelty", "intervals", "measures", "report", "plot",
+        )
+    },
+    "evaluation.judge": "lattice model checkpoint engine",
+    "evaluation.form_loss": "model checkpoint engine torch",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
@@ -145,7 +155,7 @@ def test_numba_options_stand_in_one_place() -> None:
         name: [i for i in imported if _within(i, "numba")] for name, imported in IMPORTS.items()
     }
     writer = users.pop("constrained_gpt.kernels._simd")
-    assert set(writer) <= {"numba.core", "numba.extending"}
+    assert set(writer) <= {"numba.core", "numba.core.registry", "numba.extending"}
     assert [name for name, used in users.items() if used] == ["constrained_gpt.kernels._jit"]
 
 
@@ -195,7 +205,7 @@ def _loaded(code: str) -> set[str]:
     return set(run.stdout.rsplit("\n", 2)[-2].split())
 
 
-HEAVY = {"torch", "numba", "tiktoken", "transformers"}
+HEAVY = {"torch", "numba", "tiktoken", "transformers", "matplotlib"}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +215,9 @@ HEAVY = {"torch", "numba", "tiktoken", "transformers"}
         "import constrained_gpt.cli",
         "import constrained_gpt.lexicon",
         "from constrained_gpt import HAIKU, validate; validate('a frog', HAIKU)",
+        "import constrained_gpt.evaluation, constrained_gpt.evaluation.plot",
+        "import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'a frog'));"
+        "from constrained_gpt.cli import main; main(['eval', '--judge', 'none', '-'])",
         "import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(b'a frog'));"
         "from constrained_gpt.cli import main; main(['check', '-'])",
     ],

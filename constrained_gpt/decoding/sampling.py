@@ -46,7 +46,8 @@ def sample(
             path.tokens.append(int(draw.tokens[row]))
             path.log_p += float(draw.log_p[row])
             path.log_q += float(draw.log_q[row])
-            path.log_mass.append(float(draw.log_mass[row]))
+            if weights:
+                path.log_mass.append(float(draw.log_mass[row]))
             path.weight = path.log_p - path.log_q
             if on_token is not None:
                 on_token(p, path.tokens, int(lines[row]))

@@ -214,7 +214,9 @@ class Alive:
                 for cut in range(rules.n_cuts):
                     good = by_column[:, cut]  # (columns, 2)
 
-                    def fits(to: np.ndarray, column: np.ndarray, good: np.ndarray = good) -> np.ndarray:
+                    def fits(
+                        to: np.ndarray, column: np.ndarray, good: np.ndarray = good
+                    ) -> np.ndarray:
                         return np.asarray(good[column, self._to_done[to].astype(np.int64)])
 
                     closing[cut] = self._any_column(columns, fits)

@@ -63,9 +63,7 @@ def order_of(tables: km.Tables, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
         cost = 0
         for syllables in rules.lines:
             cost += rows[after] + len(opening)
-            cost += sum(
-                rows[r] + (len(opening) if r > after else 0) for r in range(1, syllables)
-            )
+            cost += sum(rows[r] + (len(opening) if r > after else 0) for r in range(1, syllables))
         if best is None or cost < best:
             best, cut = cost, rows[after]
     order = np.concatenate([middle[:cut], opening, middle[cut:]])

@@ -283,6 +283,7 @@ def _tables(rules: Rules, built: trie.Trie, typography: Typography) -> km.Tables
 
 def _diagnose(form: Form, rules: Rules, typography: Typography) -> str:
     """Which rule makes the form impossible, found by loosening one at a time."""
+
     def possible(changes: dict[str, object]) -> bool:
         return Alive(dataclasses.replace(rules, **changes)).line_start(  # type: ignore[arg-type]
             0, 0, 0, frozenset()

@@ -64,13 +64,13 @@ def test_weights_of_plain_samples_estimate_the_mass_of_the_form(
     lattice: Lattice, truth: dict[tuple[int, ...], float]
 ) -> None:
     z = sum(math.exp(p) for p in truth.values())
-    paths = sample(ENGINE, lattice, PROMPT, generators(range(4000)), PLAIN)
+    paths = sample(ENGINE, lattice, PROMPT, generators(range(6000)), PLAIN)
     weights = np.array([math.exp(p.weight) for p in paths])
     error = weights.std() / math.sqrt(len(weights))
     assert abs(weights.mean() - z) < 4 * error
     assert error < 0.1 * z
     for path in paths[:50]:  # at temperature 1 without truncation the weight is the masks' mass
-        assert path.weight == pytest.approx(sum(path.log_mass), abs=1e-9)
+        assert path.weight == pytest.approx(sum(path.log_mass), abs=1e-5)
 
 
 def test_smc_is_properly_weighted(lattice: Lattice, truth: dict[tuple[int, ...], float]) -> None:
