@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -20,7 +20,8 @@ class Haiku:
     logprob: log-probability under the model of the tokens it wrote (a given first line is not
     among them), natural log. weight: log importance weight (see `decoding.Path`). tokens: ids of
     the poem without its end token. logprob and weight are nan where the decoder was not asked for
-    them (`generate(..., return_weights)`). seed, index: generate(..., seed=seed)[index] writes it again.
+    them (`generate(..., return_weights)`). seed, index: generate(..., seed=seed)[index] writes it
+    again.
     log_mass: log of the model's probability of the allowed set, a step, that of the end token the
     last; line_log_mass: the same, summed over the steps of each line the model wrote, its break or
     end among them. Both empty if the strategy draws nothing (beam).

@@ -52,9 +52,9 @@ class Entries(NamedTuple):
 
     base: int64 (bases, B_AFTER + shapes), see B_*, then what may remain after a word of each shape.
     codes: int16 (bases, types), see `word_may`, for the season state that a break leaves. hope:
-    float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines: int64
-    (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word, flat,
-    then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may the
+    float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines:
+    int64 (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word,
+    flat, then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may the
     line end so on a word with those; and then the same of the line that follows, may it be filled.
     found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
     patch: int64 (patches, 4), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
@@ -393,12 +393,12 @@ def other_units(
             if book[book[bk.MARK_MID] + mark] and budget & ~1 and after >= 0:
                 at = (int(book[bk.N_CUTS]) + after) * n_states + flushed
                 fine = lines[ready, at] & budget & ~1 != 0
-            if closes and not fine:
-                if book[book[bk.MARK_CLOSE] + int(is_last) * n_marks + mark]:
-                    if is_last:
-                        fine = ends
-                    else:
-                        fine = after >= 0 and start >> (2 * after + done) & 1 != 0
+            closing = book[book[bk.MARK_CLOSE] + int(is_last) * n_marks + mark] != 0
+            if closes and closing and not fine:
+                if is_last:
+                    fine = ends
+                else:
+                    fine = after >= 0 and start >> (2 * after + done) & 1 != 0
             if fine:
                 found |= 1 << mark
     return found
@@ -453,7 +453,7 @@ def set_context(
     ready: int,
     ctx: np.ndarray,
 ) -> int:
-    """Set a context up for `judge`; sounds unheeded, no mark allowed yet. Returns the base or -1."""
+    """Set a context up for `judge`; sounds unheeded, no mark allowed yet. Returns base or -1."""
     a, b = base_key(book, row, at_start, ready)
     base = look_up(found, a, b)
     ctx[C_BASE] = base

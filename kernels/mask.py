@@ -55,9 +55,10 @@ class Masks(NamedTuple):
     """The masks of a batch of B rows, as slices of a common order of tokens.
 
     Row b's candidates are position[start[b]:stop[b]] (places in the order, ascending) with
-    outlook[start[b]:stop[b]], less drop[drop_start[b]:drop_start[b + 1]] (places too, ascending, all
-    among the former), then extra_token[extra_start[b]:extra_start[b + 1]] (token ids, ascending,
-    none among the former) with extra_outlook. A decoder draws from them in this sequence.
+    outlook[start[b]:stop[b]], less drop[drop_start[b]:drop_start[b + 1]] (places too, ascending,
+    all among the former), then extra_token[extra_start[b]:extra_start[b + 1]] (token ids,
+    ascending, none among the former) with extra_outlook. A decoder draws from them in this
+    sequence.
 
     entry: int32 (B,), which entry of the arena it is, -1 if none; the candidates are extras alone
     then. prefix: int32 (B,), 1 + the entry's largest position, 0 if none: so many rows of the
@@ -209,7 +210,8 @@ def allowed_children(
     (marks + 2,): marks, then line break, then end.
     type_outlook, other_outlook: float64 (types,), (marks + 2,), log of how hopeful the state after
     such a unit is. outlook: float64, as long as `out`: of the token's own unit, or the only
-    one below, where that is allowed; else of the log-mean over all other units below, the forbidden ones counting nothing
+    one below, where that is allowed; else of the log-mean over all other units below, the
+        forbidden ones counting nothing
     (but those that only their sound forbids as much as the rest, so that this does not depend on
     what was said before), and less by `strain` where the token alone would be a whole unit (" the"
     for " thefts").

@@ -219,11 +219,12 @@ def sample_masked(
 ) -> None:
     """Draw one token per row, one row after another. See `sampling.sample_masked`."""
     for b in range(len(uniforms)):
-        places = masks.position[masks.start[b] : masks.stop[b]] if masks.entry[b] >= 0 else []
+        entry = slice(masks.start[b], masks.stop[b] if masks.entry[b] >= 0 else masks.start[b])
+        places = masks.position[entry].astype(np.int64)
         dropped = masks.drop[masks.drop_start[b] : masks.drop_start[b + 1]]
         extras = slice(masks.extra_start[b], masks.extra_start[b + 1])
         held = ~np.isin(places, dropped)
-        places = np.asarray(places, np.int64)[held]
+        places = places[held]
         ids = np.concatenate([order[places], masks.extra_token[extras]])
         if whole:
             raw = logits[b, ids].astype(np.float64)
@@ -240,8 +241,7 @@ def sample_masked(
         if temperature > 0.0:
             scores = scores / temperature
         if lookahead:
-            outlook = masks.outlook[masks.start[b] : masks.stop[b]] if len(held) else []
-            ahead = np.concatenate([np.asarray(outlook)[held], masks.extra_outlook[extras]])
+            ahead = np.concatenate([masks.outlook[entry][held], masks.extra_outlook[extras]])
             scores = scores + ahead
         if temperature == 0.0:
             choice, log_q[b] = int(scores.argmax()), 0.0

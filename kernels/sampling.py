@@ -1,9 +1,9 @@
 """One draw per sequence from the allowed slice of its logits, in one pass over that slice.
 
-Penalty, temperature, look-ahead, top-k, top-p, min-p, draw; nothing is sorted: what top-k and top-p
-keep is found by the bits of the weights, a digit at a time. Uniform numbers are passed in, so a draw
-is a pure function of its arguments, and a row's draw depends on that row alone. The slow twin stands
-in `reference`. Called by `constrained_gpt.decoding`.
+Penalty, temperature, look-ahead, top-k, top-p, min-p, draw; nothing is sorted: what top-k and
+top-p keep is found by the bits of the weights, a digit at a time. Uniform numbers are passed in, so
+a draw is a pure function of its arguments, and a row's draw depends on that row alone. The slow
+twin stands in `reference`. Called by `constrained_gpt.decoding`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ _DIGIT = 10  # bits of a weight looked at in one pass
 _BINS = 1 << _DIGIT
 
 
-@jit
-def log_sum_exp(values, scratch):  # type: ignore[no-untyped-def]
-    """log sum exp of a float32 vector; -inf if all are. scratch: float32, at least _BLOCK.
+def log_sum_exp(values: np.ndarray) -> float:
+    """log sum exp of a float32 vector; -inf if all are.
 
     Exponentials in float32, their blocks added in float64, in index order.
     """
+    return float(_log_sum_exp(values, np.empty(_BLOCK, np.float32)))
+
+
+@jit
+def _log_sum_exp(values, scratch):  # type: ignore[no-untyped-def]
+    """`log_sum_exp`. scratch: float32, at least _BLOCK."""
     n = len(values)
     top = np.float32(-np.inf)
     for i in range(n):
@@ -52,7 +57,7 @@ def log_sum_exp_rows(thread, threads, barrier, logits, scratch, out):  # type: i
     scratch: float32 (threads, at least _BLOCK).
     """
     for b in range(thread, len(logits), threads):
-        out[b] = log_sum_exp(logits[b], scratch[thread])
+        out[b] = _log_sum_exp(logits[b], scratch[thread])
 
 
 @jit
@@ -154,7 +159,7 @@ def _penalise(b, inside, history, penalty, rank, masks, scores):  # type: ignore
             first = first and history[b, g] != token
         if not first:
             continue
-        place = -1
+        place = np.int64(-1)
         wanted = rank[token] if token < len(rank) else -1
         if wanted >= 0 and inside > 0:
             at = np.searchsorted(masks.position[start : start + inside], wanted)

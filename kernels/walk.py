@@ -38,7 +38,7 @@ def shape_bits(book: np.ndarray, shape: int) -> int:
 @jit_borrowing
 def find_child(book: np.ndarray, node: int, token: int) -> int:
     """The child of `node` reached by `token`, or -1."""
-    if node == LINE_ROOT or node == MID_ROOT:
+    if node in (LINE_ROOT, MID_ROOT):
         if token < 0 or token >= book[bk.N_VOCAB]:
             return -1
         root = 0 if node == LINE_ROOT else 1

@@ -14,8 +14,8 @@ import numpy as np
 
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.kernels._team import shared_team
-from constrained_gpt.kernels.sampling import log_sum_exp_rows, sample_masked
 from constrained_gpt.kernels.mask import Masks
+from constrained_gpt.kernels.sampling import log_sum_exp_rows, sample_masked
 from constrained_gpt.lattice import Lattice
 
 

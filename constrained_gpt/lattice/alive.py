@@ -257,9 +257,13 @@ class Alive:
                     for cut in range(n_cuts):
                         then = can_mid[left - syllables, cut]
                         if then.any():
-                            can_next[left, cut] |= self._any_column(
-                                self._columns[syllables], lambda to, _, then=then: then[to]
-                            )
+
+                            def fits(
+                                to: np.ndarray, _: np.ndarray, then: np.ndarray = then
+                            ) -> np.ndarray:
+                                return np.asarray(then[to])
+
+                            can_next[left, cut] |= self._any_column(self._columns[syllables], fits)
             for cut in range(n_cuts):
                 can_mid[left, cut] = can_next[left, cut]
                 for mark in np.flatnonzero(rules.mark_mid):

@@ -84,7 +84,8 @@ def book_of(
     n_parts: int,
     n_vocab: int,
 ) -> np.ndarray:
-    """The book of a lattice: see `kernels.book`. sounds: its sound_start, sound_part, sound_onset."""
+    """The book of a lattice: see `kernels.book`. sounds: its sound_start, sound_part,
+    sound_onset."""
     sound_start, sound_part, sound_onset = sounds
     order, least = order_of(tables, rules)
     n_words = len(rules.bits)
@@ -183,8 +184,8 @@ def book_of(
             "part_word": word,
             "part_onset": sound_onset[by],
             "special": special,
-            "left_after": [sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))],
-            "lines": rules.lines,
+            "left_after": np.array([sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))]),
+            "lines": np.array(rules.lines),
             "season_next": season.next,
         },
     )
@@ -205,6 +206,7 @@ class Boundary:
         arrays = compiled.arrays
         self.book = arrays["book"]
         self._compiled, self._alive = compiled, alive
+        self._entries: kb.Entries
         self._reals = Outlook.reals(compiled.form)
         self._lock = threading.RLock()
         self._n_lines = len(compiled.form.lines)

@@ -1,4 +1,4 @@
-"""A lattice's arrays, as they lie on disk, and the objects they stand for, each made when asked for.
+"""A lattice's arrays, as they lie on disk, and the objects they stand for, made when asked for.
 
 What masks need at every step is in the book and in the entries, used as they lie. Rules, sounds by
 name, spellings and tables of reachability serve the rare and the slow ways. Knows no model. Made by

@@ -22,7 +22,6 @@ from constrained_gpt.lattice.boundary import Boundary
 from constrained_gpt.lattice.compiled import Compiled
 from constrained_gpt.lattice.outlook import STRAIN, Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
-from constrained_gpt.lexicon.form import Form
 from constrained_gpt.lexicon.typography import (
     CAPITAL_FORM,
     LOWER_FORM,
