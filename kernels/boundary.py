@@ -55,7 +55,8 @@ class Entries(NamedTuple):
     float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines:
     int64 (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word,
     flat, then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may
-    the line end so on a word with those; and then the same of the line that follows, may it be filled.
+    the line end so on a word with those; and then the same of the line that follows, may it be
+    filled.
     found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
     patch: int64 (patches, 4), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
     used: int64 (8,), see U_*. scratch: int64, as long as needed.
