@@ -6,6 +6,7 @@ page, each under its topic. Knows wording and special tokens, no lattice. Called
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,13 +66,15 @@ def checked(prompt: object) -> str:
     return topic
 
 
-def build(tokenizer: Speller, topic: str, form: Form) -> Prompt:
-    """The prompt for a topic."""
+def build(
+    tokenizer: Speller, topic: str, form: Form, *, page: Sequence[tuple[str, str]] = _PAGE
+) -> Prompt:
+    """The prompt for a topic. page: the haiku shown before it, each after its topic."""
     if tokenizer.chat == "chatml":
         turns = "".join(
             f"<|im_start|>user\nWrite a haiku about {about}.<|im_end|>\n"
             f"<|im_start|>assistant\n{poem}<|im_end|>\n"
-            for about, poem in _PAGE
+            for about, poem in page
         )
         before = f"<|im_start|>system\nYou are a poet.<|im_end|>\n{turns}<|im_start|>user\n"
         after = "<|im_end|>\n<|im_start|>assistant\n"
@@ -81,9 +84,9 @@ def build(tokenizer: Speller, topic: str, form: Form) -> Prompt:
             *tokenizer.encode_special(after),
         ]
         return Prompt(tuple(ids), tokenizer.eos)
-    page = "".join(f"Haiku about {about}:\n{poem}\n\n" for about, poem in _PAGE)
+    shown = "".join(f"Haiku about {about}:\n{poem}\n\n" for about, poem in page)
     return Prompt(
-        tuple(tokenizer.encode(f"{page}Haiku about {topic}:\n")), tokenizer.encode("\n")[0]
+        tuple(tokenizer.encode(f"{shown}Haiku about {topic}:\n")), tokenizer.encode("\n")[0]
     )
 
 

@@ -94,6 +94,8 @@ FORBIDDEN = {
     "finetune": "lexicon lattice decoding generate cli",
     "generate": "cli finetune evaluation",
     "evaluation": "generate finetune cli",
+    "corpus": "generate finetune cli",
+    "corpus.select": "lattice model checkpoint engine torch",
     # What reads text alone loads no model; what draws and reports measures nothing.
     **{
         f"evaluation.{name}": "kernels tokenizer lattice model engine decoding generate cli torch numba"
