@@ -23,16 +23,23 @@ class CheckpointError(ValueError):
 @dataclass(frozen=True)
 class Checkpoint:
     """A model as loaded: tensors under nanoGPT's names, in the layout of torch's Linear. A tied
-    head is there under both of its names."""
+    head is there under both of its names. prompt_style: how it was trained to be asked
+    (`prompts.STYLES`); None: as its tokenizer suggests."""
 
     config: GPTConfig
     state_dict: Mapping[str, Tensor]
     tokenizer: Tokenizer
     name: str
+    prompt_style: str | None = None
 
 
 def checked(
-    config: GPTConfig, state: dict[str, Tensor], tokenizer: Tokenizer, name: str, source: str
+    config: GPTConfig,
+    state: dict[str, Tensor],
+    tokenizer: Tokenizer,
+    name: str,
+    source: str,
+    prompt_style: str | None = None,
 ) -> Checkpoint:
     """A Checkpoint whose tensors are exactly those the configuration asks for, or a
     CheckpointError."""
@@ -72,7 +79,7 @@ def checked(
     tensors = {n: state[n] for n in wanted}
     if config.tied:
         tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
-    return Checkpoint(config, tensors, tokenizer, name)
+    return Checkpoint(config, tensors, tokenizer, name, prompt_style)
 
 
 def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:

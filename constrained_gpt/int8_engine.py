@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .engine_calls import checked_prompt, checked_tokens
+from .engine_calls import checked_prompt, checked_states, checked_tokens
 from .kernels import decoder as kd
 from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
@@ -101,10 +101,13 @@ class Int8Model:
             frequency = (1.0 / np.float64(config.rope_theta) ** (half / d)).astype(np.float32)
             angle = np.outer(np.arange(config.block_size, dtype=np.float32), frequency)
             cos, sin = np.cos(angle), np.sin(angle)
+        states = np.zeros((1, shape.width), np.float32)
+        if config.n_states:
+            states = np.pad(_state_table(config, state), ((0, 0), (0, shape.width - c)))
         weights = kd.Weights(
             np.concatenate(codes), code_at, np.concatenate(scales),
             np.concatenate(biases).astype(np.float32), scale_at, rows_of, columns_of, norms,
-            embedding, embedding_scales, positions.astype(np.float32), cos, sin,
+            embedding, embedding_scales, positions.astype(np.float32), cos, sin, states,
         )  # fmt: skip
         return cls(shape, weights, head, head_scales)
 
@@ -112,6 +115,15 @@ class Int8Model:
         """Bytes of all weights, a tied output layer once."""
         own = sum(array.nbytes for array in self.weights)
         return own if self.head is self.weights.embedding else own + self.head.nbytes
+
+
+def _state_table(config: GPTConfig, state: Mapping[str, Any]) -> Array:
+    """The vector of every lattice state, as the model itself makes it: float32 (n_states, C)."""
+    from .model import StateEmbedding
+
+    embedding = StateEmbedding(config)
+    embedding.load_state_dict({"weight": state["transformer.wse.weight"].float()})
+    return np.asarray(embedding.table().detach().numpy())
 
 
 def _paired(rows: Array, inner: int) -> Array:
@@ -146,8 +158,13 @@ class Int8Engine:
         n_vocab: int,
         max_positions: int,
         threads: int | None = None,
+        state_sizes: tuple[int, int] = (0, 0),
+        prompt_style: str | None = None,
     ) -> None:
         self.model = model
+        self.state_sizes = state_sizes
+        self.n_states = len(model.weights.states) if state_sizes[0] else 0
+        self.prompt_style = prompt_style
         self.tokenizer = tokenizer
         self.name = name
         self.n_vocab = n_vocab
@@ -165,12 +182,13 @@ class Int8Engine:
         return cls(
             Int8Model.quantize(config, checkpoint.state_dict), checkpoint.tokenizer,
             checkpoint.name, n_vocab=config.vocab_size, max_positions=config.block_size,
-            threads=threads,
+            threads=threads, state_sizes=(config.state_lines, config.state_left),
+            prompt_style=checkpoint.prompt_style,
         )  # fmt: skip
 
     # -- the calls of decoding --------------------------------------------------------------
     def prefill(
-        self, ids: Sequence[int], batch: int, max_new: int
+        self, ids: Sequence[int], batch: int, max_new: int, states: Array | None = None
     ) -> tuple[SlotCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache for `batch` rows, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
@@ -181,14 +199,18 @@ class Int8Engine:
         with self._lock:
             room = self._room_for(prompt.size, cache.positions)
             slots = np.zeros(prompt.size, np.int64)
-            self._forward(cache, prompt, slots, np.zeros(2, np.int64), True, room)
+            known = self._states(states, prompt)
+            self._forward(cache, prompt, known, slots, np.zeros(2, np.int64), True, room)
             return cache, self._logits(room, np.array([prompt.size - 1]))[0]
 
-    def decode_step(self, cache: SlotCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def decode_step(
+        self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array | None = None
+    ) -> npt.NDArray[Any]:
         """Give every row its next token, (B,); the logits after it, float32 (B, n_vocab)."""
         new = checked_tokens(self, cache, tokens)
+        known = self._states(states, new)
         with self._lock:
-            return self._logits(self._step(cache, new), np.arange(cache.batch))
+            return self._logits(self._step(cache, new, known), np.arange(cache.batch))
 
     def decode_slice(
         self,
@@ -198,15 +220,17 @@ class Int8Engine:
         prefix: npt.NDArray[np.integer],
         extra_start: npt.NDArray[np.int64],
         extra_token: npt.NDArray[np.integer],
+        states: Array | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens."""
         new = checked_tokens(self, cache, tokens)
+        known = self._states(states, new)
         model = self.model
         need = np.asarray(prefix, np.int64)
         by_need = np.argsort(-need, kind="stable")
         extra = np.empty(len(extra_token), np.float32)
         with self._lock:
-            room = self._step(cache, new)
+            room = self._step(cache, new, known)
             codes, scales = self._output_layer(order)
             ranked = self._head(room, by_need, need[by_need], codes, scales)
             self._team.run(
@@ -219,20 +243,24 @@ class Int8Engine:
         return out, extra
 
     # -- what they share --------------------------------------------------------------------
-    def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64]) -> kd.Room:
+    def _states(self, states: Array | None, tokens: npt.NDArray[np.int64]) -> Array:
+        known = checked_states(self, states, len(tokens))
+        return np.zeros(len(tokens), np.int64) if known is None else known
+
+    def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array) -> kd.Room:
         room = self._room_for(cache.batch, cache.positions)
         position = np.array([cache.prefix_length, cache.length], np.int64)
-        self._forward(cache, tokens, cache.slots, position, False, room)
+        self._forward(cache, tokens, states, cache.slots, position, False, room)
         cache.advance()
         return room
 
     def _forward(
-        self, cache: SlotCache, tokens: Array, slots: Array, position: Array, prefill: bool,
-        room: kd.Room,
+        self, cache: SlotCache, tokens: Array, states: Array, slots: Array, position: Array,
+        prefill: bool, room: kd.Room,
     ) -> None:  # fmt: skip
         model = self.model
         self._team.run(
-            kd.forward, model.shape, model.weights, cache.arrays, tokens, slots, position,
+            kd.forward, model.shape, model.weights, cache.arrays, tokens, states, slots, position,
             prefill, room,
         )  # fmt: skip
 

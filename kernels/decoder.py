@@ -62,7 +62,8 @@ class Weights(NamedTuple):
     its scales and biases, float32, from scale_at[l, m] of `scales` and `biases`; rows_of[l, m],
     columns_of[l, m]: its padded sizes N', K'. norms: float32 (2 layers + 1, 2, width), gain and
     shift. embedding: uint8 (V', width) codes, embedding_scales: float32 (V',); positions: float32
-    (T, width); cos, sin: float32 (T, head / 2).
+    (T, width); cos, sin: float32 (T, head / 2). states: float32 (S, width), what is added to a
+    token for a lattice state, row 0 of zeros for none.
     """
 
     codes: np.ndarray
@@ -78,6 +79,7 @@ class Weights(NamedTuple):
     positions: np.ndarray
     cos: np.ndarray
     sin: np.ndarray
+    states: np.ndarray
 
 
 class Cache(NamedTuple):
@@ -316,13 +318,14 @@ def _attention(  # type: ignore[no-untyped-def]
 
 @jit
 def forward(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, slots, position, prefill, room
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
 ):  # fmt: skip
     """Take one token a row through all layers; the final norm's bytes are left in `room`.
 
-    tokens, slots: int64 (rows,). position: int64 (2,): places of the prefix, places filled in every
-    tail. prefill: the rows are the prompt, one after another, and fill the prefix; else each row
-    takes the next place of its tail. Called by every thread of a `Team`.
+    tokens, states (rows of `Weights.states`), slots: int64 (rows,). position: int64 (2,): places of
+    the prefix, places filled in every tail. prefill: the rows are the prompt, one after another,
+    and fill the prefix; else each row takes the next place of its tail. Called by every thread of
+    a `Team`.
     """
     rows = len(tokens)
     width = shape.width
@@ -337,6 +340,10 @@ def forward(  # type: ignore[no-untyped-def]
         if not shape.rope:
             for i in range(width):
                 room.x[m, i] += weights.positions[place, i]
+        state = states[m]
+        if state > 0:
+            for i in range(width):
+                room.x[m, i] += weights.states[state, i]
     for layer in range(shape.layers):
         _norm_rows(shape, weights, 2 * layer, rows, room, thread, threads)
         meet(barrier, threads)
