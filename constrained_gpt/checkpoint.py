@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from .checkpoint_boxed import base_of, is_boxed, load_boxed
 from .checkpoint_common import Checkpoint, CheckpointError
 from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
 from .checkpoint_hf import load_folder, load_folder_tokenizer
@@ -28,7 +29,9 @@ def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     name = _as_name(name_or_path)
     path = locate(name)
     kind = _kind(path)
-    if kind == "folder":
+    if kind == "boxed":
+        checkpoint = load_boxed(path, load)
+    elif kind == "folder":
         checkpoint = load_folder(path)
     elif kind == "gguf":
         checkpoint = load_gguf(path)
@@ -55,7 +58,9 @@ def _tokenizer_of(base: str, beside: Path, depth: int) -> Tokenizer:
 
 def _tokenizer_at(path: Path, depth: int) -> Tokenizer:
     kind = _kind(path)
-    if kind == "folder":
+    if kind == "boxed" and (base := base_of(path)) is not None:
+        return _tokenizer_of(base, path, depth + 1)
+    if kind in ("boxed", "folder"):
         return load_folder_tokenizer(path)
     if kind == "gguf":
         return load_gguf_tokenizer(path)
@@ -76,7 +81,7 @@ def _as_name(name_or_path: str | os.PathLike[str]) -> str:
 
 def _kind(path: Path) -> str:
     if path.is_dir():
-        return "folder"
+        return "boxed" if is_boxed(path) else "folder"
     try:
         with path.open("rb") as file:
             start = file.read(4)

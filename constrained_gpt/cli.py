@@ -422,7 +422,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 _FINETUNE = (
     "init", "budget", "lora", "lora_alpha", "max_iters", "batch_size", "block_size", "n_layer",
-    "n_head", "n_embd", "dropout", "learning_rate", "state_lr", "min_lr", "warmup_iters",
+    "n_head", "n_embd", "dropout", "distil", "learning_rate", "state_lr", "min_lr", "warmup_iters",
     "lr_decay_iters", "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval",
     "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "seed", "device",
 )  # fmt: skip
@@ -450,6 +450,34 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     options = _given(args, ("model", "split", "device", "most"))
     print(json.dumps(evaluate_files(args.data, **options)))
+    return 0
+
+
+# smaller models
+
+
+def _shrink(args: argparse.Namespace) -> int:
+    from .finetune.shrink import shrink
+
+    options = _given(args, ("tokens", "block_size", "dtype"))
+    if args.layers is not None:
+        options["layers"] = _layers(args.layers)
+    print(json.dumps(shrink(args.model, args.out, poems=args.poems or (), **options)))
+    return 0
+
+
+def _layers(given: str) -> int | list[int]:
+    try:
+        numbers = [int(part) for part in given.split(",")]
+    except ValueError:
+        raise ValueError(f"layers {given!r} are neither a count nor like 0,4,8; mend it") from None
+    return numbers if "," in given else numbers[0]
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from .finetune.pack import pack
+
+    print(json.dumps(pack(args.ckpt, args.out, **_given(args, ("dtype",)))))
     return 0
 
 
@@ -707,7 +735,8 @@ def _parser() -> argparse.ArgumentParser:
     finetune.add_argument("--precision", help="auto, float32 or bfloat16")
     finetune.add_argument("--device", help="cpu, cuda, mps")
     for name in (
-        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "lora-alpha",
+        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "distil",
+        "lora-alpha",
     ):  # fmt: skip
         finetune.add_argument(f"--{name}", type=float, metavar="X")
     for name in (
@@ -716,6 +745,23 @@ def _parser() -> argparse.ArgumentParser:
         "validity-poems", "patience", "fold", "seed",
     ):  # fmt: skip
         finetune.add_argument(f"--{name}", type=int, metavar="N")
+
+    shrink = command("shrink", _shrink, "Cut a smaller model out of a larger one, to train on.")
+    shrink.add_argument("model", metavar="MODEL", help="a name or a path")
+    shrink.add_argument("--out", required=True, metavar="DIR", help="where the smaller one goes")
+    shrink.add_argument(
+        "--layers", metavar="N", help="how many, or which, as 0,4,8 (default 9, evenly spread)"
+    )
+    shrink.add_argument("--tokens", type=int, metavar="N", help="at most (default 16384)")
+    shrink.add_argument("--block-size", type=int, metavar="N", help="positions (default 256)")
+    shrink.add_argument("--dtype", help="float16 (the default) or int8")
+    shrink.add_argument(
+        "--poems", action="append", metavar="FILE", help="poems whose tokens are kept; repeat"
+    )
+    pack = command("pack", _pack, "Make a trained model small enough to ship.")
+    pack.add_argument("ckpt", metavar="CKPT", help="best.pt or ckpt.pt of `haiku finetune`")
+    pack.add_argument("--out", required=True, metavar="DIR", help="where the folder goes")
+    pack.add_argument("--dtype", help="int8 (the default) or float16")
 
     evaluate = command("evaluate", _evaluate, "Loss and perplexity on the held-out poems.")
     evaluate.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
