@@ -248,7 +248,7 @@ class Int8Engine:
         out = np.empty((len(rows), padded(int(need.max(initial=0)))), np.float32)
         self._team.run(
             kd.head_logits, codes, scales, np.zeros_like(scales), room.bytes[_pairs(rows)],
-            room.scales[rows], room.sums[rows], need, room.acc, room.panel, room.layout, out,
+            room.scales[rows], room.sums[rows], need, room.acc, room.layout, out,
         )  # fmt: skip
         return out
 

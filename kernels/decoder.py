@@ -20,6 +20,8 @@ from ._simd import (
     gelu_tanh,
     keep,
     row_product,
+    scale_shift,
+    scaled,
     sum_squares,
     sum_values,
     swiglu,
@@ -121,13 +123,11 @@ def _norm_row(shape, norms, which, x, row, out, at):  # type: ignore[no-untyped-
         variance = (sum_squares(flat, base, width, mean) - spare) / size
         variance = max(variance, np.float32(0.0))
         factor = np.float32(1.0) / np.sqrt(variance + np.float32(shape.epsilon))
-        for i in range(width):
-            out[at + i] = (flat[base + i] - mean) * factor * gain[i] + shift[i]
     else:
-        square = sum_squares(flat, base, width, np.float32(0.0)) / size
+        mean = np.float32(0.0)
+        square = sum_squares(flat, base, width, mean) / size
         factor = np.float32(1.0) / np.sqrt(square + np.float32(shape.epsilon))
-        for i in range(width):
-            out[at + i] = flat[base + i] * factor * gain[i]
+    scale_shift(flat, base, width, mean, factor, gain, shift, out, at)
 
 
 @jit
@@ -164,35 +164,31 @@ def project(shape, weights, layer, matrix, rows, room, thread, threads):  # type
     tiles = room.layout[0] != 0
     bytes_ = room.bytes.reshape(-1)
     stride = room.y.shape[1]
-    y, x = room.y.reshape(-1), room.x.reshape(-1)
-    bias = weights.biases
+    y = room.y.reshape(-1)
+    gated = matrix == MLP_IN and shape.mlp == SWIGLU
+    adds = matrix in (ATTENTION_OUT, MLP_OUT)
     for p in range(panels * thread // threads, panels * (thread + 1) // threads):
+        out, out_at, out_stride = y, p * PANEL, stride
+        if adds:
+            out, out_stride = room.x.reshape(-1), shape.width
+        elif gated:
+            out, out_at, out_stride = panel, 0, PANEL
         product_panel(
             bytes_, wide, room.scales, room.sums, rows, weights.codes, code_at + p * PANEL * k,
-            k // 4, weights.scales, bias, scale_at + p * PANEL, tiles, acc, panel,
+            k // 4, weights.scales, weights.biases, scale_at + p * PANEL, tiles, acc, adds, out,
+            out_at, out_stride,
         )  # fmt: skip
-        for m in range(rows):
-            here = m * PANEL
-            if matrix == QKV:
-                at = m * stride + p * PANEL
-                for c in range(PANEL):
-                    y[at + c] = panel[here + c]
-            elif matrix == MLP_IN:
-                if shape.mlp == SWIGLU:
-                    half = PANEL // 2
-                    swiglu(panel, here, here + half, half, y, m * stride + p * half)
-                    continue
+        if gated:
+            half = PANEL // 2
+            for m in range(rows):
+                here = m * PANEL
+                swiglu(panel, here, here + half, half, y, m * stride + p * half)
+        elif matrix == MLP_IN:
+            for m in range(rows):
                 if shape.mlp == GELU_TANH:
-                    gelu_tanh(panel, here, PANEL)
+                    gelu_tanh(y, m * stride + p * PANEL, PANEL)
                 else:
-                    gelu(panel, here, PANEL)
-                at = m * stride + p * PANEL
-                for c in range(PANEL):
-                    y[at + c] = panel[here + c]
-            else:
-                at = m * shape.width + p * PANEL
-                for c in range(PANEL):
-                    x[at + c] += panel[here + c]
+                    gelu(y, m * stride + p * PANEL, PANEL)
 
 
 @jit
@@ -202,6 +198,17 @@ def _turn(values, at, half, cos, sin):  # type: ignore[no-untyped-def]
         a, b = values[at + i], values[at + half + i]
         values[at + i] = a * cos[i] - b * sin[i]
         values[at + half + i] = b * cos[i] + a * sin[i]
+
+
+@jit
+def _keep_row(y, at, d, width, spare, cache, cache_at):  # type: ignore[no-untyped-def]
+    """A key or value of `d` numbers into its row of the cache. spare: zeros from `d` on."""
+    if d == width:
+        keep(y, at, d, cache, cache_at)
+    else:
+        for i in range(d):
+            spare[i] = y[at + i]
+        keep(spare, 0, width, cache, cache_at)
 
 
 @jit
@@ -225,8 +232,9 @@ def attention(  # type: ignore[no-untyped-def]
     low, high = items * thread // threads, items * (thread + 1) // threads
     before = position[0]  # places of the prefix
     length = position[1]  # places of every tail that are filled
-    for i in range(len(queries)):  # what lies between d and `width` stays 0
-        queries[i] = np.float32(0.0)
+    if d != width:  # what lies between stays 0
+        for i in range(len(queries)):
+            queries[i] = np.float32(0.0)
     for item in range(low, high):
         kv, m = item // rows, item % rows
         place = m if prefill else before + length
@@ -235,20 +243,12 @@ def attention(  # type: ignore[no-untyped-def]
             _turn(y, key, d // 2, weights.cos[place], weights.sin[place])
         if prefill:
             at = (kv * p_room + m) * width
-            for i in range(d):
-                queries[i] = y[key + i]
-            keep(queries, 0, width, pk, at)
-            for i in range(d):
-                queries[i] = y[value + i]
-            keep(queries, 0, width, pv, at)
+            _keep_row(y, key, d, width, queries, pk, at)
+            _keep_row(y, value, d, width, queries, pv, at)
         else:
             at = ((slots[m] * kv_heads + kv) * n_room + length) * width
-            for i in range(d):
-                queries[i] = y[key + i]
-            keep(queries, 0, width, tk, at)
-            for i in range(d):
-                queries[i] = y[value + i]
-            keep(queries, 0, width, tv, at)
+            _keep_row(y, key, d, width, queries, tk, at)
+            _keep_row(y, value, d, width, queries, tv, at)
     if prefill:
         meet(barrier, threads)
     item = low
@@ -265,8 +265,11 @@ def attention(  # type: ignore[no-untyped-def]
                 if shape.rope:
                     _turn(y, at, d // 2, weights.cos[place], weights.sin[place])
                 to = (r * group + g) * width
-                for i in range(d):
-                    queries[to + i] = y[at + i] * scale
+                if d == width:
+                    scaled(y, at, d, scale, queries, to)
+                else:
+                    for i in range(d):
+                        queries[to + i] = y[at + i] * scale
         seen = first + many if prefill else before
         attend(
             queries, many, group, width, pk, pv, kv * p_room * width, seen, prefill, tk, tv,
@@ -275,8 +278,11 @@ def attention(  # type: ignore[no-untyped-def]
         for r in range(many):
             for g in range(group):
                 at, to = (first + r) * stride + (kv * group + g) * d, (r * group + g) * width
-                for i in range(d):
-                    y[at + i] = found[to + i]
+                if d == width:
+                    keep(found, to, d, y, at)
+                else:
+                    for i in range(d):
+                        y[at + i] = found[to + i]
         item += many
 
 
@@ -370,7 +376,7 @@ def _forward_rows(  # type: ignore[no-untyped-def]
 @jit
 def head_logits(  # type: ignore[no-untyped-def]
     thread, threads, barrier, codes, scales, no_bias, bytes_, row_scales, row_sums, need, acc,
-    panel, layout, out,
+    layout, out,
 ):  # fmt: skip
     """Logits of the first rows of a packed output layer, from rows of bytes.
 
@@ -383,7 +389,7 @@ def head_logits(  # type: ignore[no-untyped-def]
     if rows == 0 or need[0] == 0:
         return
     wide = bytes_.shape[1]
-    flat = bytes_.reshape(-1)
+    flat, found = bytes_.reshape(-1), out.reshape(-1)
     k = codes.shape[0] // scales.shape[0]
     panels = (need[0] + PANEL - 1) // PANEL
     many = rows
@@ -396,11 +402,8 @@ def head_logits(  # type: ignore[no-untyped-def]
             many -= 1
         product_panel(
             flat, wide, row_scales, row_sums, many, codes, p * PANEL * k, k // 4, scales, no_bias,
-            p * PANEL, tiles, acc[thread], panel[thread],
+            p * PANEL, tiles, acc[thread], False, found, p * PANEL, out.shape[1],
         )  # fmt: skip
-        for m in range(many):
-            for c in range(PANEL):
-                out[m, p * PANEL + c] = panel[thread, m * PANEL + c]
     if tiles:
         tiles_close()
 
