@@ -1,129 +1,35 @@
 """The engine on bytes: a model quantised to int8 on the processor, with the calls of `Engine`.
 
-Weights are quantised by output channel, activations by row as they come (`kernels.int8`); the
-forward pass is one compiled function (`kernels.decoder`). Uses torch only to read a checkpoint.
-Made by `Engine.from_pretrained(..., dtype="int8")`; the decoders see no difference.
+Weights are quantised by output channel (`int8_model`), activations by row as they come
+(`kernels.int8`); the forward pass is one compiled function (`kernels.decoder`). Uses no torch. Made
+by `Engine.from_pretrained(..., dtype="int8")`; the decoders see no difference.
 """
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .engine import INT8, Engine
 from .engine_calls import checked_prompt, checked_tokens
+from .int8_model import Int8Model, load
 from .kernels import decoder as kd
 from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
 from .kernels.attention import QUERIES, score_room
-from .kernels.int8 import LANES, LARGEST, PANEL, ROWS, pack, padded, quantize_weight
-from .model_config import GPTConfig
+from .kernels.int8 import LANES, PANEL, ROWS, pack, padded
 from .slot_cache import SlotCache
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
-_MLPS = {"gelu": kd.GELU, "gelu_tanh": kd.GELU_TANH, "swiglu": kd.SWIGLU}
-_NORMS = {"layernorm": kd.LAYERNORM, "rmsnorm": kd.RMSNORM}
 Array = npt.NDArray[Any]
-
-
-class Int8Model:
-    """Quantised weights and the shape they belong to; frozen after `quantize`."""
-
-    def __init__(
-        self, shape: kd.Shape, weights: kd.Weights, head: Array, head_scales: Array
-    ) -> None:
-        """head: uint8 (V', K') codes of the output layer, row by row; its scales (V',)."""
-        self.shape, self.weights = shape, weights
-        self.head, self.head_scales = head, head_scales
-
-    @classmethod
-    def quantize(cls, config: GPTConfig, state: Mapping[str, Any]) -> Int8Model:
-        """From named tensors (nanoGPT's names, torch's layout), one matrix at a time."""
-        c, heads, kv, d = config.n_embd, config.n_head, config.kv_heads, config.width
-        inner = padded(config.inner)
-        if max(inner, padded(c), padded(heads * d)) > LARGEST:
-            raise ValueError(
-                f"a layer has more than {LARGEST} inputs, too many for int8; use dtype='bfloat16'"
-            )
-        shape = kd.Shape(
-            config.n_layer, padded(c), c, heads, kv, d, inner, _NORMS[config.norm],
-            _MLPS[config.mlp], int(config.rope_theta is not None), float(config.norm_eps),
-        )  # fmt: skip
-
-        def array(name: str) -> Array:
-            return np.asarray(state[name].float().numpy())
-
-        def bias(name: str, size: int) -> Array:
-            return array(name) if name in state else np.zeros(size, np.float32)
-
-        codes, scales, biases = [], [], []
-        sizes = (config.n_layer, 4)
-        code_at, scale_at = np.zeros(sizes, np.int64), np.zeros(sizes, np.int64)
-        rows_of, columns_of = np.zeros(sizes, np.int64), np.zeros(sizes, np.int64)
-        at_code = at_scale = 0
-        norms = np.zeros((2 * config.n_layer + 1, 2, shape.width), np.float32)
-        for layer in range(config.n_layer):
-            start = f"transformer.h.{layer}."
-            for which, name in enumerate(("ln_1", "ln_2")):
-                norms[2 * layer + which, 0, :c] = array(f"{start}{name}.weight")
-                norms[2 * layer + which, 1, :c] = bias(f"{start}{name}.bias", c)
-            for matrix, name in enumerate(("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")):
-                weight = array(f"{start}{name}.weight")
-                shift = bias(f"{start}{name}.bias", len(weight))
-                if matrix == kd.MLP_IN and config.mlp == "swiglu":
-                    weight, shift = _paired(weight, inner), _paired(shift, inner)
-                matrix_codes, matrix_scales = quantize_weight(weight)
-                code_at[layer, matrix], scale_at[layer, matrix] = at_code, at_scale
-                rows_of[layer, matrix], columns_of[layer, matrix] = matrix_codes.shape
-                codes.append(pack(matrix_codes))
-                scales.append(matrix_scales)
-                biases.append(np.pad(shift, (0, len(matrix_scales) - len(shift))))
-                at_code += codes[-1].size
-                at_scale += len(matrix_scales)
-        norms[-1, 0, :c] = array("transformer.ln_f.weight")
-        norms[-1, 1, :c] = bias("transformer.ln_f.bias", c)
-        embedding, embedding_scales = quantize_weight(array("transformer.wte.weight"))
-        head, head_scales = embedding, embedding_scales
-        if not config.tied:
-            head, head_scales = quantize_weight(array("lm_head.weight"))
-        positions = np.zeros((1, shape.width), np.float32)
-        cos = sin = np.zeros((1, 1), np.float32)
-        if config.rope_theta is None:
-            table = array("transformer.wpe.weight")
-            positions = np.pad(table, ((0, 0), (0, shape.width - c)))
-        else:
-            half = np.arange(0, d, 2, dtype=np.float32)
-            frequency = (1.0 / np.float64(config.rope_theta) ** (half / d)).astype(np.float32)
-            angle = np.outer(np.arange(config.block_size, dtype=np.float32), frequency)
-            cos, sin = np.cos(angle), np.sin(angle)
-        weights = kd.Weights(
-            np.concatenate(codes), code_at, np.concatenate(scales),
-            np.concatenate(biases).astype(np.float32), scale_at, rows_of, columns_of, norms,
-            embedding, embedding_scales, positions.astype(np.float32), cos, sin,
-        )  # fmt: skip
-        return cls(shape, weights, head, head_scales)
-
-    def nbytes(self) -> int:
-        """Bytes of all weights, a tied output layer once."""
-        own = sum(array.nbytes for array in self.weights)
-        return own if self.head is self.weights.embedding else own + self.head.nbytes
-
-
-def _paired(rows: Array, inner: int) -> Array:
-    """Rows of gate, then of up, to half a panel of the one beside half a panel of the other."""
-    half = PANEL // 2
-    size = len(rows) // 2
-    spare = [(0, inner - size)] + [(0, 0)] * (rows.ndim - 1)
-    gate, up = (np.pad(part, spare) for part in (rows[:size], rows[size:]))
-    shape = (inner // half, half, *rows.shape[1:])
-    both = np.stack([gate.reshape(shape), up.reshape(shape)], axis=1)
-    return np.ascontiguousarray(both.reshape(2 * inner, *rows.shape[1:]))
 
 
 def _pairs(rows: Array) -> Array:
@@ -131,11 +37,11 @@ def _pairs(rows: Array) -> Array:
     return np.stack([2 * rows, 2 * rows + 1], axis=1).reshape(-1)
 
 
-class Int8Engine:
+class Int8Engine(Engine):
     """`Engine`'s calls on an `Int8Model`: ids in, logits out. Not bound to one batch; one call at
     a time (calls from several threads wait for each other)."""
 
-    dtype = "int8"
+    dtype = INT8
     device = "cpu"
 
     def __init__(
@@ -157,14 +63,23 @@ class Int8Engine:
         self._layout = tile_layout()
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
-        self._packed: dict[bytes | None, tuple[Array, Array]] = {}
+        self._packed: dict[bytes, tuple[Array, Array]] = {}
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str]) -> Int8Engine:
+        """An engine around the quantised weights of a name or path, kept on disk."""
+        found = load(name_or_path)
+        return cls(
+            found.model, found.tokenizer, found.name, n_vocab=found.config.vocab_size,
+            max_positions=found.config.block_size,
+        )  # fmt: skip
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, threads: int | None = None) -> Int8Engine:
         """An engine around an already loaded checkpoint. threads: None for one a processor."""
         config = checkpoint.config
         return cls(
-            Int8Model.quantize(config, checkpoint.state_dict), checkpoint.tokenizer,
+            Int8Model.quantize(config, checkpoint.arrays), checkpoint.tokenizer,
             checkpoint.name, n_vocab=config.vocab_size, max_positions=config.block_size,
             threads=threads,
         )  # fmt: skip
@@ -254,14 +169,14 @@ class Int8Engine:
 
     def _output_layer(self, order: npt.NDArray[np.int32] | None) -> tuple[Array, Array]:
         """The output layer packed, its rows in `order` (None: as they are), made once."""
-        key = None if order is None else order.tobytes()
+        if order is None:
+            return self.model.packed, self.model.head_scales
+        key = order.tobytes()
         found = self._packed.get(key)
         if found is None:
             head, scales = self.model.head, self.model.head_scales
-            if order is not None:
-                head = np.pad(head[order], ((0, -len(order) % PANEL), (0, 0)), constant_values=128)
-                scales = np.pad(scales[order], (0, -len(order) % PANEL))
-            found = pack(head), scales
+            head = np.pad(head[order], ((0, -len(order) % PANEL), (0, 0)), constant_values=128)
+            found = pack(head), np.pad(scales[order], (0, -len(order) % PANEL))
             while len(self._packed) >= 4:
                 self._packed.pop(next(iter(self._packed)))
             self._packed[key] = found
@@ -295,6 +210,3 @@ class Int8Engine:
             layout=self._layout,
         )
         return room
-
-    def __repr__(self) -> str:
-        return f"Engine({self.name!r}, n_vocab={self.n_vocab}, device=cpu, dtype=int8)"
