@@ -26,7 +26,9 @@ class Engine(ABC):
     """A model, its tokenizer, and the calls that decoding needs.
 
     A row's logits depend, to the bit, on that row alone. name: as asked for; n_vocab: logits of a
-    row; max_positions: tokens it can hold, the prompt's among them.
+    row; max_positions: tokens it can hold, the prompt's among them. state_sizes, n_states:
+    what it knows of lattice states (`lattice.budget`), 0 for nothing; prompt_style: see
+    `Checkpoint`.
     """
 
     name: str
@@ -35,6 +37,9 @@ class Engine(ABC):
     max_positions: int
     device: Any
     dtype: Any
+    state_sizes: tuple[int, int] = (0, 0)
+    n_states: int = 0
+    prompt_style: str | None = None
 
     @classmethod
     def from_pretrained(
@@ -65,13 +70,26 @@ class Engine(ABC):
 
     @abstractmethod
     def prefill(
-        self, ids: Sequence[int], batch: int, max_new: int
+        self,
+        ids: Sequence[int],
+        batch: int,
+        max_new: int,
+        states: npt.NDArray[np.integer] | None = None,
     ) -> tuple[Any, npt.NDArray[np.float32]]:
         """Read the prompt once for the whole batch. Returns the cache for `batch` rows that may
-        grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,)."""
+        grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,).
+
+        states, here and below: the lattice state after each token that is read (`lattice.budget`),
+        for a model that knows them; None: no state.
+        """
 
     @abstractmethod
-    def decode_step(self, cache: Any, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def decode_step(
+        self,
+        cache: Any,
+        tokens: npt.NDArray[np.int64],
+        states: npt.NDArray[np.integer] | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Give every row its next token, (B,); returns the logits after it, (B, n_vocab)."""
 
     @abstractmethod
@@ -83,6 +101,7 @@ class Engine(ABC):
         prefix: npt.NDArray[np.integer],
         extra_start: npt.NDArray[np.int64],
         extra_token: npt.NDArray[np.integer],
+        states: npt.NDArray[np.integer] | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `decode_step`, for some of the logits: (slice (B, W), extra (E,)), float32.
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .engine import INT8, Engine
-from .engine_calls import checked_prompt, checked_tokens
+from .engine_calls import checked_prompt, checked_states, checked_tokens
 from .int8_model import Int8Model, load
 from .kernels import decoder as kd
 from .kernels._simd import tile_layout
@@ -53,12 +53,17 @@ class Int8Engine(Engine):
         n_vocab: int,
         max_positions: int,
         threads: int | None = None,
+        state_sizes: tuple[int, int] = (0, 0),
+        prompt_style: str | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
         self.n_vocab = n_vocab
         self.max_positions = max_positions
+        self.state_sizes = state_sizes
+        self.n_states = len(model.weights.states) if state_sizes[0] else 0
+        self.prompt_style = prompt_style
         self._team = shared_team() if threads is None else Team(threads)
         self._layout = tile_layout()
         self._room: kd.Room | None = None
@@ -72,6 +77,8 @@ class Int8Engine(Engine):
         return cls(
             found.model, found.tokenizer, found.name, n_vocab=found.config.vocab_size,
             max_positions=found.config.block_size,
+            state_sizes=(found.config.state_lines, found.config.state_left),
+            prompt_style=found.prompt_style,
         )  # fmt: skip
 
     @classmethod
@@ -81,12 +88,13 @@ class Int8Engine(Engine):
         return cls(
             Int8Model.quantize(config, checkpoint.arrays), checkpoint.tokenizer,
             checkpoint.name, n_vocab=config.vocab_size, max_positions=config.block_size,
-            threads=threads,
+            threads=threads, state_sizes=(config.state_lines, config.state_left),
+            prompt_style=checkpoint.prompt_style,
         )  # fmt: skip
 
     # -- the calls of decoding --------------------------------------------------------------
     def prefill(
-        self, ids: Sequence[int], batch: int, max_new: int
+        self, ids: Sequence[int], batch: int, max_new: int, states: Array | None = None
     ) -> tuple[SlotCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache for `batch` rows, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
@@ -97,14 +105,18 @@ class Int8Engine(Engine):
         with self._lock:
             room = self._room_for(prompt.size, cache.positions)
             slots = np.zeros(prompt.size, np.int64)
-            self._forward(cache, prompt, slots, np.zeros(2, np.int64), True, room)
+            known = self._states(states, prompt)
+            self._forward(cache, prompt, known, slots, np.zeros(2, np.int64), True, room)
             return cache, self._logits(room, np.array([prompt.size - 1]))[0]
 
-    def decode_step(self, cache: SlotCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def decode_step(
+        self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array | None = None
+    ) -> npt.NDArray[Any]:
         """Give every row its next token, (B,); the logits after it, float32 (B, n_vocab)."""
         new = checked_tokens(self, cache, tokens)
+        known = self._states(states, new)
         with self._lock:
-            return self._logits(self._step(cache, new), np.arange(cache.batch))
+            return self._logits(self._step(cache, new, known), np.arange(cache.batch))
 
     def decode_slice(
         self,
@@ -114,15 +126,17 @@ class Int8Engine(Engine):
         prefix: npt.NDArray[np.integer],
         extra_start: npt.NDArray[np.int64],
         extra_token: npt.NDArray[np.integer],
+        states: Array | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens."""
         new = checked_tokens(self, cache, tokens)
+        known = self._states(states, new)
         model = self.model
         need = np.asarray(prefix, np.int64)
         by_need = np.argsort(-need, kind="stable")
         extra = np.empty(len(extra_token), np.float32)
         with self._lock:
-            room = self._step(cache, new)
+            room = self._step(cache, new, known)
             codes, scales = self._output_layer(order)
             ranked = self._head(room, by_need, need[by_need], codes, scales)
             self._team.run(
@@ -135,20 +149,24 @@ class Int8Engine(Engine):
         return out, extra
 
     # -- what they share --------------------------------------------------------------------
-    def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64]) -> kd.Room:
+    def _states(self, states: Array | None, tokens: npt.NDArray[np.int64]) -> Array:
+        known = checked_states(self, states, len(tokens))
+        return np.zeros(len(tokens), np.int64) if known is None else known
+
+    def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array) -> kd.Room:
         room = self._room_for(cache.batch, cache.positions)
         position = np.array([cache.prefix_length, cache.length], np.int64)
-        self._forward(cache, tokens, cache.slots, position, False, room)
+        self._forward(cache, tokens, states, cache.slots, position, False, room)
         cache.advance()
         return room
 
     def _forward(
-        self, cache: SlotCache, tokens: Array, slots: Array, position: Array, prefill: bool,
-        room: kd.Room,
+        self, cache: SlotCache, tokens: Array, states: Array, slots: Array, position: Array,
+        prefill: bool, room: kd.Room,
     ) -> None:  # fmt: skip
         model = self.model
         self._team.run(
-            kd.forward, model.shape, model.weights, cache.arrays, tokens, slots, position,
+            kd.forward, model.shape, model.weights, cache.arrays, tokens, states, slots, position,
             prefill, room,
         )  # fmt: skip
 

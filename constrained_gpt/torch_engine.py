@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, load
 from .engine import Engine
-from .engine_calls import checked_prompt, checked_tokens
+from .engine_calls import checked_prompt, checked_states, checked_tokens
 from .kv_cache import KVCache
 from .linear import steady
 from .model import GPT
@@ -28,7 +28,9 @@ _BLOCK = 2048  # rows of the sorted output layer that are multiplied or not
 class TorchEngine(Engine):
     """`Engine` around a `GPT`."""
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, name: str) -> None:
+    def __init__(
+        self, model: GPT, tokenizer: Tokenizer, name: str, prompt_style: str | None = None
+    ) -> None:
         """`model` belongs to the engine from now on: its layers are put into a form for
         inference."""
         parameter = next(model.parameters())
@@ -40,6 +42,9 @@ class TorchEngine(Engine):
         self.name = name
         self.n_vocab = model.config.vocab_size
         self.max_positions = model.config.block_size
+        self.state_sizes = (model.config.state_lines, model.config.state_left)
+        self.n_states = model.config.n_states
+        self.prompt_style = prompt_style
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str], *, device: str, dtype: str) -> TorchEngine:
@@ -59,23 +64,34 @@ class TorchEngine(Engine):
             model = GPT(checkpoint.config)
         state = {n: t.to(device=device, dtype=dtype) for n, t in checkpoint.state_dict.items()}
         model.load_state_dict(state, assign=True)
-        return cls(model, checkpoint.tokenizer, checkpoint.name)
+        return cls(model, checkpoint.tokenizer, checkpoint.name, checkpoint.prompt_style)
 
     @torch.inference_mode()
     def prefill(
-        self, ids: Sequence[int], batch: int, max_new: int
+        self,
+        ids: Sequence[int],
+        batch: int,
+        max_new: int,
+        states: npt.NDArray[np.integer] | None = None,
     ) -> tuple[KVCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
-        hidden, k, v = self.model.prefill(self._tensor(prompt))  # (1, C), (L, KV, P, d) twice
+        known = self._states(states, prompt)
+        hidden, k, v = self.model.prefill(self._tensor(prompt), known)  # (1, C), (L, KV, P, d) x 2
         cache = KVCache(k, v, int(batch), int(max_new))
         return cache, self._logits(hidden)[0]
 
     @torch.inference_mode()
-    def decode_step(self, cache: KVCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def decode_step(
+        self,
+        cache: KVCache,
+        tokens: npt.NDArray[np.int64],
+        states: npt.NDArray[np.integer] | None = None,
+    ) -> npt.NDArray[np.float32]:
         """As `Engine.decode_step`: logits (B, n_vocab)."""
         new = checked_tokens(self, cache, tokens)
-        return self._logits(self.model.step(self._tensor(new), cache))
+        known = self._states(states, new)
+        return self._logits(self.model.step(self._tensor(new), cache, known))
 
     @torch.inference_mode()
     def decode_slice(
@@ -86,11 +102,13 @@ class TorchEngine(Engine):
         prefix: npt.NDArray[np.integer],
         extra_start: npt.NDArray[np.int64],
         extra_token: npt.NDArray[np.integer],
+        states: npt.NDArray[np.integer] | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Engine.decode_slice`. The rows of the output layer are sorted by `order` once, in
         blocks, and blocks that no row needs are not multiplied."""
         new = checked_tokens(self, cache, tokens)
-        hidden = self.model.step(self._tensor(new), cache)  # (B, C)
+        known = self._states(states, new)
+        hidden = self.model.step(self._tensor(new), cache, known)  # (B, C)
         blocks = self._sorted_head(order)
         most = int(np.max(prefix, initial=0))
         needed = blocks[: -(-most // _BLOCK)]
@@ -118,6 +136,12 @@ class TorchEngine(Engine):
 
     def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
         return self.model.lm_head(hidden).float().cpu().numpy()  # (rows, V)
+
+    def _states(
+        self, states: npt.NDArray[np.integer] | None, tokens: npt.NDArray[np.int64]
+    ) -> Tensor | None:
+        known = checked_states(self, states, len(tokens))
+        return None if known is None else self._tensor(known)
 
     def _tensor(self, ids: npt.NDArray[np.integer]) -> Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self.device)

@@ -591,7 +591,8 @@ def _sum_lanes_of_four(builder: Any, vectors: list[Any]) -> Any:
         eights.append(builder.fadd(low, high))
     blocks = [i for start in (0, 8, 16, 24) for i in range(start, start + 4)]
     fours = builder.fadd(
-        _shuffled(builder, *eights, blocks), _shuffled(builder, *eights, [i + 4 for i in blocks])
+        _shuffled(builder, eights[0], eights[1], blocks),
+        _shuffled(builder, eights[0], eights[1], [i + 4 for i in blocks]),
     )
     for step in (2, 1):
         moved = [i - i % 4 + (i + step) % 4 for i in range(16)]

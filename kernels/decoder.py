@@ -59,7 +59,8 @@ class Weights(NamedTuple):
     its scales and biases, float32, from scale_at[l, m] of `scales` and `biases`; rows_of[l, m],
     columns_of[l, m]: its padded sizes N', K'. norms: float32 (2 layers + 1, 2, width), gain and
     shift. embedding: uint8 (V', width) codes, embedding_scales: float32 (V',); positions: float32
-    (T, width); cos, sin: float32 (T, head / 2).
+    (T, width); cos, sin: float32 (T, head / 2). states: float32 (S, width), what is added to a
+    token for a lattice state, row 0 of zeros for none.
     """
 
     codes: np.ndarray
@@ -75,6 +76,7 @@ class Weights(NamedTuple):
     positions: np.ndarray
     cos: np.ndarray
     sin: np.ndarray
+    states: np.ndarray
 
 
 class Cache(NamedTuple):
@@ -291,15 +293,15 @@ _SHARE = 16  # rows that fill a tile: fewer are not split among threads
 
 @jit
 def forward(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, slots, position, prefill, room
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
 ):  # fmt: skip
     """Take one token a row through all layers; the final norm's bytes are left in `room`.
 
-    tokens, slots: int64 (rows,). position: int64 (2,): places of the prefix, places filled in every
-    tail. prefill: the rows are the prompt, one after another, and fill the prefix; else each row
-    takes the next place of its tail. Called by every thread of a `Team`. Where there are rows
-    enough, the threads part into teams with rows of their own, which never wait for each other and
-    find their rows in their own processor's memory.
+    tokens, states (rows of `Weights.states`), slots: int64 (rows,). position: int64 (2,): places of
+    the prefix, places filled in every tail. prefill: the rows are the prompt, one after another,
+    and fill the prefix; else each row takes the next place of its tail. Called by every thread of
+    a `Team`. Where there are rows enough, the threads part into teams with rows of their own, which
+    never wait for each other and find their rows in their own processor's memory.
     """
     rows = len(tokens)
     teams = 1
@@ -317,13 +319,13 @@ def forward(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     _forward_rows(
         thread - first, each, barrier[BARRIER * team : BARRIER * (team + 1)], shape, weights, cache,
-        tokens[low:high], slots[low:high], position, prefill, own,
+        tokens[low:high], states[low:high], slots[low:high], position, prefill, own,
     )  # fmt: skip
 
 
 @jit
 def _forward_rows(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, slots, position, prefill, room
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
 ):  # fmt: skip
     """`forward`, of one team's rows."""
     rows = len(tokens)
@@ -339,6 +341,10 @@ def _forward_rows(  # type: ignore[no-untyped-def]
         if not shape.rope:
             for i in range(width):
                 room.x[m, i] += weights.positions[place, i]
+        state = states[m]
+        if state > 0:
+            for i in range(width):
+                room.x[m, i] += weights.states[state, i]
     for layer in range(shape.layers):
         norm_rows(shape, weights, 2 * layer, rows, room, thread, threads)
         meet(barrier, threads)
