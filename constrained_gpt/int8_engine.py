@@ -8,13 +8,13 @@ Made by `Engine.from_pretrained(..., dtype="int8")`; the decoders see no differe
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .engine_calls import checked_prompt, checked_tokens
+from .engine_calls import checked_prompt, checked_slice, checked_tokens
 from .kernels import decoder as kd
 from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
@@ -201,18 +201,19 @@ class Int8Engine:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens."""
         new = checked_tokens(self, cache, tokens)
+        order, need, extra_start, extra_token = checked_slice(
+            self, cache.batch, order, prefix, extra_start, extra_token
+        )
         model = self.model
-        need = np.asarray(prefix, np.int64)
         by_need = np.argsort(-need, kind="stable")
         extra = np.empty(len(extra_token), np.float32)
         with self._lock:
             room = self._step(cache, new)
             codes, scales = self._output_layer(order)
             ranked = self._head(room, by_need, need[by_need], codes, scales)
-            self._team.run(
-                kd.token_logits, model.head, model.head_scales, room,
-                np.ascontiguousarray(extra_start, np.int64),
-                np.ascontiguousarray(extra_token, np.int64), extra,
+            self._run(
+                kd.token_logits, model.head, model.head_scales, room, extra_start, extra_token,
+                extra,
             )  # fmt: skip
         out = np.empty_like(ranked)
         out[by_need] = ranked
@@ -231,7 +232,7 @@ class Int8Engine:
         room: kd.Room,
     ) -> None:  # fmt: skip
         model = self.model
-        self._team.run(
+        self._run(
             kd.forward, model.shape, model.weights, cache.arrays, tokens, slots, position,
             prefill, room,
         )  # fmt: skip
@@ -245,11 +246,18 @@ class Int8Engine:
         self, room: kd.Room, rows: Array, need: Array, codes: Array, scales: Array
     ) -> npt.NDArray[np.float32]:
         out = np.empty((len(rows), padded(int(need.max(initial=0)))), np.float32)
-        self._team.run(
+        self._run(
             kd.head_logits, codes, scales, np.zeros_like(scales), room.bytes[_pairs(rows)],
             room.scales[rows], room.sums[rows], need, room.acc, room.panel, room.layout, out,
         )  # fmt: skip
         return out
+
+    def _run(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            self._team.run(function, *args)
+        except BaseException:
+            self._room = None  # a thread that was left behind may still write there
+            raise
 
     def _output_layer(self, order: npt.NDArray[np.int32] | None) -> tuple[Array, Array]:
         """The output layer packed, its rows in `order` (None: as they are), made once."""
