@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .engine import INT8, Engine
-from .engine_calls import checked_prompt, checked_states, checked_tokens
+from .engine_calls import checked_prompt, checked_slice, checked_states, checked_tokens
 from .int8_model import Int8Model, load
 from .kernels import decoder as kd
 from .kernels._simd import tile_layout
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
 Array = npt.NDArray[Any]
-
-
-def _pairs(rows: Array) -> Array:
-    """Where the two rows of bytes of each row lie."""
-    return np.stack([2 * rows, 2 * rows + 1], axis=1).reshape(-1)
 
 
 class Int8Engine(Engine):
@@ -68,6 +63,7 @@ class Int8Engine(Engine):
         self._layout = tile_layout()
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
+        self._slices = np.empty(0, np.float32)  # logits of `decode_slice`
         self._packed: dict[bytes, tuple[Array, Array]] = {}
 
     @classmethod
@@ -128,24 +124,30 @@ class Int8Engine(Engine):
         extra_token: npt.NDArray[np.integer],
         states: Array | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens."""
+        """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens; the
+        former in an array that the next call writes over."""
         new = checked_tokens(self, cache, tokens)
         known = self._states(states, new)
+        order, need, extra_start, extra_token = checked_slice(
+            self, cache.batch, order, prefix, extra_start, extra_token
+        )
         model = self.model
-        need = np.asarray(prefix, np.int64)
         by_need = np.argsort(-need, kind="stable")
         extra = np.empty(len(extra_token), np.float32)
         with self._lock:
-            room = self._step(cache, new, known)
             codes, scales = self._output_layer(order)
-            ranked = self._head(room, by_need, need[by_need], codes, scales)
-            self._team.run(
-                kd.token_logits, model.head, model.head_scales, room,
-                np.ascontiguousarray(extra_start, np.int64),
-                np.ascontiguousarray(extra_token, np.int64), extra,
+            wide = padded(int(need.max(initial=0)))
+            if self._slices.size < cache.batch * wide:
+                self._slices = np.empty(cache.batch * wide, np.float32)
+            out = self._slices[: cache.batch * wide].reshape(cache.batch, wide)
+            room = self._room_for(cache.batch, cache.positions)
+            position = np.array([cache.prefix_length, cache.length], np.int64)
+            self._run(
+                kd.forward_slice, model.shape, model.weights, cache.arrays, new, known,
+                cache.slots, position, room, by_need, need[by_need], codes, scales, out,
+                model.head, model.head_scales, extra_start, extra_token, extra,
             )  # fmt: skip
-        out = np.empty_like(ranked)
-        out[by_need] = ranked
+            cache.advance()
         return out, extra
 
     # -- what they share --------------------------------------------------------------------
@@ -165,7 +167,7 @@ class Int8Engine(Engine):
         prefill: bool, room: kd.Room,
     ) -> None:  # fmt: skip
         model = self.model
-        self._team.run(
+        self._run(
             kd.forward, model.shape, model.weights, cache.arrays, tokens, states, slots, position,
             prefill, room,
         )  # fmt: skip
@@ -179,11 +181,15 @@ class Int8Engine(Engine):
         self, room: kd.Room, rows: Array, need: Array, codes: Array, scales: Array
     ) -> npt.NDArray[np.float32]:
         out = np.empty((len(rows), padded(int(need.max(initial=0)))), np.float32)
-        self._team.run(
-            kd.head_logits, codes, scales, np.zeros_like(scales), room.bytes[_pairs(rows)],
-            room.scales[rows], room.sums[rows], need, room.acc, room.layout, out,
-        )  # fmt: skip
+        self._run(kd.head_logits, codes, scales, room, rows, need, np.arange(len(rows)), out)
         return out
+
+    def _run(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            self._team.run(function, *args)
+        except BaseException:
+            self._room = None  # a thread that was left behind may still write there
+            raise
 
     def _output_layer(self, order: npt.NDArray[np.int32] | None) -> tuple[Array, Array]:
         """The output layer packed, its rows in `order` (None: as they are), made once."""
@@ -225,6 +231,9 @@ class Int8Engine(Engine):
             queries=np.zeros((threads, chunk * group * head), np.float32),
             found=np.zeros((threads, chunk * group * head), np.float32),
             places=np.zeros((threads, 2 * chunk), np.int64),
+            picked=np.zeros((2 * rows, columns), np.int8),
+            picked_scales=np.zeros(rows, np.float32),
+            picked_sums=np.zeros(rows, np.int32),
             layout=self._layout,
         )
         return room

@@ -94,7 +94,8 @@ class Room(NamedTuple):
     wide); bytes: int8 (2 B, wide), high and low in turn, with scales (B,) and sums int32 (B,); per
     thread: acc int32 (T, ROWS * PANEL), panel float32 (T, B * PANEL), and for up to Q queries of
     C rows at a time: scores float32 (T, Q * `attention.score_room`), queries and found (T, Q d'),
-    places int64 (T, 2 C). layout: `_simd.tile_layout`."""
+    places int64 (T, 2 C). picked, picked_scales, picked_sums: as bytes, scales and sums, in the
+    order of the output layer's work. layout: `_simd.tile_layout`."""
 
     x: np.ndarray
     y: np.ndarray
@@ -107,6 +108,9 @@ class Room(NamedTuple):
     queries: np.ndarray
     found: np.ndarray
     places: np.ndarray
+    picked: np.ndarray
+    picked_scales: np.ndarray
+    picked_sums: np.ndarray
     layout: np.ndarray
 
 
@@ -315,7 +319,8 @@ def forward(  # type: ignore[no-untyped-def]
         room.x[low:high], room.y[low:high], room.bytes[2 * low : 2 * high], room.scales[low:high],
         room.sums[low:high], room.acc[first:last], room.panel[first:last],
         room.scores[first:last], room.queries[first:last], room.found[first:last],
-        room.places[first:last], room.layout,
+        room.places[first:last], room.picked[2 * low : 2 * high], room.picked_scales[low:high],
+        room.picked_sums[low:high], room.layout,
     )  # fmt: skip
     _forward_rows(
         thread - first, each, barrier[BARRIER * team : BARRIER * (team + 1)], shape, weights, cache,
@@ -380,38 +385,61 @@ def _forward_rows(  # type: ignore[no-untyped-def]
 
 
 @jit
-def head_logits(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, codes, scales, no_bias, bytes_, row_scales, row_sums, need, acc,
-    layout, out,
-):  # fmt: skip
+def head_logits(thread, threads, barrier, codes, scales, room, rows, need, into, out):  # type: ignore[no-untyped-def]
     """Logits of the first rows of a packed output layer, from rows of bytes.
 
-    codes packed (V'/64 panels), scales float32 (V',), no_bias: zeros like them. bytes_: int8
-    (2 rows, wide), row_scales float32, row_sums int32 (rows,), as `forward` leaves them in `Room`.
-    need: int64 (rows,), descending: how many logits each row needs. out: float32 (rows, >= need[0]
-    rounded up to PANEL); what lies beyond a row's need is left as it was or is right.
+    codes packed (V'/64 panels), scales float32 (V',). room: as `forward` leaves it. rows: int64,
+    those whose logits are wanted, and need: int64, how many of each, descending. out: float32
+    (most rows, >= need[0] rounded up to PANEL), logits of rows[i] in row into[i]; what lies beyond
+    a row's need is left as it was or is right. Every thread of a `Team` calls it.
     """
-    rows = len(need)
-    if rows == 0 or need[0] == 0:
+    many = len(need)
+    wide = room.bytes.shape[1]
+    for m in range(thread, many, threads):
+        row = rows[m]
+        for half in range(2):
+            for i in range(wide):
+                room.picked[2 * m + half, i] = room.bytes[2 * row + half, i]
+        room.picked_scales[m] = room.scales[row]
+        room.picked_sums[m] = room.sums[row]
+    meet(barrier[BARRIER * threads :], threads)
+    if many == 0 or need[0] == 0:
         return
-    wide = bytes_.shape[1]
-    flat, found = bytes_.reshape(-1), out.reshape(-1)
+    flat, found, stride = room.picked.reshape(-1), out.reshape(-1), out.shape[1]
     k = codes.shape[0] // scales.shape[0]
     panels = (need[0] + PANEL - 1) // PANEL
-    many = rows
-    tiles = layout[0] != 0
+    tiles = room.layout[0] != 0
+    acc, panel = room.acc[thread], room.panel[thread]
+    no_bias = np.zeros(PANEL, np.float32)
     if tiles:
-        tiles_open(layout)
+        tiles_open(room.layout)
     # alternately, since later panels serve fewer rows
     for p in range(thread, panels, threads):
         while many and need[many - 1] <= p * PANEL:
             many -= 1
         product_panel(
-            flat, wide, row_scales, row_sums, many, codes, p * PANEL * k, k // 4, scales, no_bias,
-            p * PANEL, tiles, acc[thread], False, found, p * PANEL, out.shape[1],
+            flat, wide, room.picked_scales, room.picked_sums, many, codes, p * PANEL * k, k // 4,
+            scales[p * PANEL :], no_bias, 0, tiles, acc, False, panel, 0, PANEL,
         )  # fmt: skip
+        for m in range(many):
+            keep(panel, m * PANEL, PANEL, found, into[m] * stride + p * PANEL)
     if tiles:
         tiles_close()
+
+
+@jit
+def forward_slice(  # type: ignore[no-untyped-def]
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, room, rows,
+    need, codes, scales, out, head, head_scales, start, singles, extra,
+):  # fmt: skip
+    """`forward`, `head_logits` and `token_logits` of one decoding step in one call."""
+    forward(
+        thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, False,
+        room,
+    )  # fmt: skip
+    meet(barrier[BARRIER * threads :], threads)
+    token_logits(thread, threads, barrier, head, head_scales, room, start, singles, extra)
+    head_logits(thread, threads, barrier, codes, scales, room, rows, need, rows, out)
 
 
 @jit
@@ -436,6 +464,6 @@ def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, o
 
 __all__ = [
     "ATTENTION_OUT", "GELU", "GELU_TANH", "LAYERNORM", "MLP_IN", "MLP_OUT", "QKV", "RMSNORM",
-    "ROWS", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "head_logits",
-    "token_logits",
+    "ROWS", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "forward_slice",
+    "head_logits", "token_logits",
 ]  # fmt: skip

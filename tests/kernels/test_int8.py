@@ -215,7 +215,8 @@ def test_single_tokens_are_the_output_layer_to_the_bit() -> None:
         sums=np.zeros(rows, np.int32), acc=np.zeros((1, int8.ROWS * PANEL), np.int32),
         panel=np.zeros((1, rows * PANEL), np.float32), scores=x, queries=x, found=x,
         places=np.zeros((1, 2), np.int64),
-        layout=LAYOUT,
+        picked=np.zeros((2 * rows, k), np.int8), picked_scales=np.zeros(rows, np.float32),
+        picked_sums=np.zeros(rows, np.int32), layout=LAYOUT,
     )  # fmt: skip
     for m in range(rows):
         room.scales[m], room.sums[m] = int8.quantize_row(
@@ -232,9 +233,8 @@ def test_single_tokens_are_the_output_layer_to_the_bit() -> None:
     need = np.array([200, 130, 64, 0])
     part = np.full((rows, 256), np.nan, np.float32)
     kd.head_logits(
-        0, 1, barrier, int8.pack(head), scales, np.zeros_like(scales), room.bytes, room.scales, room.sums, need,
-        room.acc, room.layout, part,
-    )  # fmt: skip
+        0, 1, barrier, int8.pack(head), scales, room, np.arange(rows), need, np.arange(rows), part
+    )
     for m, many in enumerate(need):
         np.testing.assert_array_equal(part[m, :many], whole[m, :many])
         beyond = -(-many // PANEL) * PANEL
