@@ -21,7 +21,8 @@ from .int8_model import Int8Model, load
 from .kernels import decoder as kd
 from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
-from .kernels.int8 import PANEL, ROWS, pack, padded
+from .kernels.attention import QUERIES, score_room
+from .kernels.int8 import LANES, PANEL, ROWS, pack, padded
 from .slot_cache import SlotCache
 from .tokenizer import Tokenizer
 
@@ -183,13 +184,17 @@ class Int8Engine(Engine):
 
     def _room_for(self, rows: int, positions: int) -> kd.Room:
         room = self._room
-        if room is not None and room.x.shape[0] >= rows and room.scores.shape[1] >= positions:
-            return room
         model, threads = self.model, self._team.threads
+        group = model.shape.heads // model.shape.kv_heads
+        chunk = max(1, QUERIES // group)  # rows at a time
+        scores = chunk * group * score_room(positions)
+        if room is not None and room.x.shape[0] >= rows and room.scores.shape[1] >= scores:
+            return room
         matrices = model.weights
         wide = int(max(matrices.rows_of.max(), matrices.columns_of.max()))
         columns = int(matrices.columns_of.max())
         rows = padded(rows) if rows > 8 else rows
+        head = -(-model.shape.head // LANES) * LANES
         self._room = room = kd.Room(
             x=np.zeros((rows, model.shape.width), np.float32),
             y=np.zeros((rows, wide), np.float32),
@@ -198,8 +203,10 @@ class Int8Engine(Engine):
             sums=np.zeros(rows, np.int32),
             acc=np.zeros((threads, ROWS * PANEL), np.int32),
             panel=np.zeros((threads, rows * PANEL), np.float32),
-            scores=np.zeros((threads, positions), np.float32),
-            query=np.zeros((threads, 4 * padded(model.shape.head)), np.float32),
+            scores=np.zeros((threads, scores), np.float32),
+            queries=np.zeros((threads, chunk * group * head), np.float32),
+            found=np.zeros((threads, chunk * group * head), np.float32),
+            places=np.zeros((threads, 2 * chunk), np.int64),
             layout=self._layout,
         )
         return room

@@ -20,7 +20,7 @@ from ._simd import atomic_add, atomic_load, give_way
 
 _SPINS = 4096  # looks at the barrier before the processor is offered to others
 _GENERATION = 16  # a cache line away from the count
-BARRIER = 32  # int64 numbers of a barrier
+BARRIER = 32  # int64 numbers of a barrier; a team has one for each of its threads
 
 
 @jit
@@ -78,7 +78,7 @@ class Team:
                 worker = threading.Thread(target=self._work, args=(inbox,), daemon=True)
                 worker.start()
                 self._inboxes.append(inbox)
-            barrier = np.zeros(BARRIER, np.int64)
+            barrier = np.zeros(BARRIER * self.threads, np.int64)
             done = threading.Semaphore(0)
             for number, inbox in enumerate(self._inboxes, start=1):
                 inbox.put((function, number, self.threads, barrier, args, done))
