@@ -45,6 +45,8 @@ OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key i
 # Fields of a context: the state at the last boundary, as `judge` needs it.
 C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED, C_PLAIN = range(9)
 _N_CONTEXT = 9
+_FEW = 8  # units below a node that are judged as soon as looked up
+OF_NODE = 1 << 62  # in a key of Entries.patch_found: it is about what goes on from a node
 
 
 class Entries(NamedTuple):
@@ -544,6 +546,21 @@ def place_of(book: np.ndarray, unit: int) -> int:
     return int(book[book[bk.PLACE] + book[book[bk.TOP] + unit] - bk.LOWEST_CHILD])
 
 
+@jit_borrowing
+def room_for_patch(book: np.ndarray, entries: Entries) -> int:
+    """The number of a patch to come. If there is no room for one, all are forgotten."""
+    used = entries.used
+    most = book[bk.N_ORDER] + book[bk.N_WIDEST]
+    if (
+        used[U_PATCHES] == len(entries.patch)
+        or used[U_DROPS] + most > len(entries.drop)
+        or used[U_EXTRAS] + most > len(entries.extra)
+    ):
+        used[U_PATCHES] = used[U_DROPS] = used[U_EXTRAS] = 0
+        entries.patch_found[:, 2] = -1
+    return int(used[U_PATCHES])
+
+
 @jit
 def add_patch(
     book: np.ndarray,
@@ -559,14 +576,7 @@ def add_patch(
     base, codes, hope = entries.base, entries.codes, entries.hope
     lines, used = entries.lines, entries.used
     n_order = int(book[bk.N_ORDER])
-    if (
-        used[U_PATCHES] == len(entries.patch)
-        or used[U_DROPS] + n_order > len(entries.drop)
-        or used[U_EXTRAS] + n_order > len(entries.extra)
-    ):  # full: forget all of them
-        used[U_PATCHES] = used[U_DROPS] = used[U_EXTRAS] = 0
-        entries.patch_found[:, 2] = -1
-    number = used[U_PATCHES]
+    number = room_for_patch(book, entries)
     # The places where it may differ.
     places = entries.scratch
     n = 0
@@ -626,6 +636,14 @@ def add_patch(
 
 
 @jit_borrowing
+def spot_of(book: np.ndarray, unit: int) -> int:
+    """2 * the position of the token that begins a unit + whether it begins other units too."""
+    top = book[book[bk.TOP] + unit]
+    many = book[book[bk.HI] + top] - book[book[bk.LO] + top] > 1
+    return 2 * int(book[book[bk.PLACE] + top - bk.LOWEST_CHILD]) + int(many)
+
+
+@jit_borrowing
 def gather(
     book: np.ndarray,
     base: np.ndarray,
@@ -634,21 +652,21 @@ def gather(
     ctx: np.ndarray,
     at_start: bool,
     word: int,
-    places: np.ndarray,
+    spots: np.ndarray,
     n: int,
 ) -> int:
-    """Add to `places` those of a word that may only end the line, if that were allowed."""
+    """Add to `spots` those of a word that may only end the line, if that were allowed."""
     code = word_may(book, base, codes, lines, ctx, int(book[book[bk.TYPE_OF] + word]))
     if code & 3 != CLOSES:
         return n
     units = book[bk.UNIT_OF] + 3 * word
     if not at_start:
-        places[n] = place_of(book, int(book[units]))
+        spots[n] = spot_of(book, int(book[units]))
         return n + 1
     for which in range(1, 3):
         unit = int(book[units + which])
         if unit >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
-            places[n] = place_of(book, unit)
+            spots[n] = spot_of(book, unit)
             n += 1
     return n
 
@@ -662,13 +680,16 @@ def sounds_refused(
     ctx: np.ndarray,
     row: np.ndarray,
     at_start: bool,
-    places: np.ndarray,
+    spots: np.ndarray,
 ) -> int:
-    """Positions of the words that could end the line but for their sound: sorted; their number."""
+    """Spots (see `spot_of`) of the words that could end the line but for their sound: sorted; their
+    number."""
     n = 0
     number = ctx[C_BASE]
     rule = book[bk.RHYME]
     if rule != bk.NO_RHYME:
+        words, onsets = book[bk.PART_WORD], book[bk.PART_ONSET]
+        types, known = book[bk.PART_TYPE], book[bk.PART_SPOT]
         for line in range(ctx[C_LINE]):
             ends = int(book[bk.SOUND_START]) + row[ENDS + line]
             for i in range(book[ends], book[ends + 1]):
@@ -677,15 +698,20 @@ def sounds_refused(
                     continue
                 runs = book[bk.RUN_START] + part
                 for run in range(book[runs], book[runs + 1]):
-                    shape = book[book[bk.RUN_SHAPE] + run]
-                    may_not = book[book[bk.SHAPE_DANGLES] + shape]
-                    if not base[number, B_AFTER + shape] & 1 or may_not:
+                    if not closes_run(book, base, number, run):
                         continue
                     of_run = book[bk.RUN_WORD] + run
                     for k in range(book[of_run], book[of_run + 1]):
-                        if rule == bk.IDENTICAL or book[book[bk.PART_ONSET] + k] != onset:
-                            word = int(book[book[bk.PART_WORD] + k])
-                            n = gather(book, base, codes, lines, ctx, at_start, word, places, n)
+                        if rule != bk.IDENTICAL and book[onsets + k] == onset:
+                            continue
+                        if at_start:
+                            word = int(book[words + k])
+                            n = gather(book, base, codes, lines, ctx, at_start, word, spots, n)
+                            continue
+                        code = word_may(book, base, codes, lines, ctx, int(book[types + k]))
+                        if code & 3 == CLOSES:
+                            spots[n] = book[known + k]
+                            n += 1
     for i in range(book[bk.N_SPECIAL]):
         word = int(book[book[bk.SPECIAL] + i])
         of = int(book[book[bk.TYPE_OF] + word])
@@ -694,9 +720,18 @@ def sounds_refused(
             crucial = int(book[book[bk.CRUCIAL] + word])
             bits = closing_bits(book, lines, ctx[C_READY], crucial)
             if not bits >> (2 * ctx[C_CUT] + (code >> 2 & 1)) & 1:
-                n = gather(book, base, codes, lines, ctx, at_start, word, places, n)
-    sort_run(places, n)
+                n = gather(book, base, codes, lines, ctx, at_start, word, spots, n)
+    sort_run(spots, n)
     return n
+
+
+@jit_borrowing
+def closes_run(book: np.ndarray, base: np.ndarray, number: int, run: int) -> bool:
+    """May words of the shape of a run end the line, if they do not go on?"""
+    shape = book[book[bk.RUN_SHAPE] + run]
+    return (
+        base[number, B_AFTER + shape] & 1 != 0 and book[book[bk.SHAPE_DANGLES] + shape] == 0
+    )
 
 
 @jit_borrowing
@@ -708,7 +743,7 @@ def merge_refused(
     row: np.ndarray,
     at_start: bool,
     patch: int,
-    n_places: int,
+    n_spots: int,
     drop: np.ndarray,
     n_drop: int,
     extra: np.ndarray,
@@ -731,14 +766,14 @@ def merge_refused(
     removed = 0
     at, drop_stop = entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]
     before = -1
-    for i in range(n_places):
-        position = entries.scratch[i]
+    for i in range(n_spots):
+        position = entries.scratch[i] >> 1
         if position == before:
             continue
         before = position
-        child = int(book[nodes + position])
         now = np.float32(-np.inf)
-        if book[book[bk.HI] + child] - book[book[bk.LO] + child] > 1:
+        if entries.scratch[i] & 1:
+            child = int(book[nodes + position])
             own_is = own_word(book, base, codes, lines, ctx, row, child)
             if own_is == 1:
                 continue
@@ -747,14 +782,8 @@ def merge_refused(
                 now = np.float32(judge(book, reals, base, codes, hope, lines, ctx, row, child))
                 ctx[C_HEED] = 0
         token = book[book[bk.ORDER] + position]
-        low, high = own, patched
-        while low < high:
-            middle = (low + high) >> 1
-            if extra[middle] < token:
-                low = middle + 1
-            else:
-                high = middle
-        if low < patched and extra[low] == token:
+        low = found_token(extra, own, patched, token)
+        if low >= 0:
             extra_outlook[low] = now
             removed += int(now == -np.inf)
             continue
@@ -772,13 +801,253 @@ def merge_refused(
         n_drop += 1
         at += 1
     if removed:
-        kept = own
-        for i in range(own, n_extra):
-            if extra_outlook[i] > -np.inf:
-                extra[kept], extra_outlook[kept] = extra[i], extra_outlook[i]
-                kept += 1
-        n_extra = kept
+        n_extra = without_refused(extra, extra_outlook, own, n_extra)
     return n_drop, n_extra
+
+
+@jit_borrowing
+def found_token(extra: np.ndarray, start: int, stop: int, token: int) -> int:
+    """Where a token stands in the ascending extra[start:stop], or -1."""
+    low, high = start, stop
+    while low < high:
+        middle = (low + high) >> 1
+        if extra[middle] < token:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < stop and extra[low] == token else -1
+
+
+@jit_borrowing
+def without_refused(extra: np.ndarray, extra_outlook: np.ndarray, start: int, stop: int) -> int:
+    """Take those of an outlook of -inf out of extra[start:stop]; the new stop."""
+    kept = start
+    for i in range(start, stop):
+        if extra_outlook[i] > -np.inf:
+            extra[kept], extra_outlook[kept] = extra[i], extra_outlook[i]
+            kept += 1
+    return kept
+
+
+# -- inside a unit -----------------------------------------------------------------------------
+@jit_borrowing
+def judge_children(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    n: int,
+) -> int:
+    """Write the tokens that may go on from a node inside a unit behind extra[:n]; the new n."""
+    first = int(book[book[bk.FIRST] + node])
+    for child in range(first, first + book[book[bk.COUNT] + node]):
+        ahead = judge(
+            book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row, child
+        )
+        if ahead > -np.inf:
+            extra[n] = book[book[bk.TOKEN] + child]
+            extra_outlook[n] = ahead
+            n += 1
+    return n
+
+
+@jit_borrowing
+def heed_word(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    unit: int,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    here: int,
+    n: int,
+) -> bool:
+    """Judge the child of a node that leads to a unit anew, its sound heeded, in extra[here:n]. Is
+    it gone?"""
+    if unit == book[book[bk.UNIT] + node]:
+        return False
+    low = int(book[book[bk.FIRST] + node])
+    high = low + int(book[book[bk.COUNT] + node])
+    while low < high:
+        middle = (low + high) >> 1
+        if book[book[bk.HI] + middle] <= unit:
+            low = middle + 1
+        else:
+            high = middle
+    at = found_token(extra, here, n, book[book[bk.TOKEN] + low])
+    if at < 0:
+        return False
+    ahead = judge(
+        book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row, low
+    )
+    extra_outlook[at] = ahead
+    return ahead == -np.inf
+
+
+@jit_borrowing
+def heed_inside(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    at_start: bool,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    here: int,
+    n: int,
+) -> int:
+    """Correct extra[here:n], what may go on from a node, sounds unheeded, by the sounds of earlier
+    lines. Returns the new n."""
+    number = ctx[C_BASE]
+    ctx[C_HEED] = 1
+    first, stop = int(book[book[bk.LO] + node]), int(book[book[bk.HI] + node])
+    words, units, spots = book[bk.PART_WORD], book[bk.PART_UNIT], book[bk.PART_SPOT]
+    spot = spot_of(book, first)
+    gone = False
+    for line in range(ctx[C_LINE]):
+        ends = int(book[bk.SOUND_START]) + row[ENDS + line]
+        for i in range(book[ends], book[ends + 1]):
+            part = book[book[bk.SOUND_PART] + i]
+            if part < 0:
+                continue
+            runs = book[bk.RUN_START] + part
+            for run in range(book[runs], book[runs + 1]):
+                if not closes_run(book, entries.base, number, run):
+                    continue
+                of_run = book[bk.RUN_WORD] + run
+                low, behind = int(book[of_run]), int(book[of_run + 1])
+                if at_start:
+                    for k in range(low, behind):
+                        for which in range(1, 3):
+                            unit = int(book[book[bk.UNIT_OF] + 3 * book[words + k] + which])
+                            if first <= unit < stop:
+                                gone |= heed_word(
+                                    book, reals, entries, ctx, row, node, unit,
+                                    extra, extra_outlook, here, n,
+                                )  # fmt: skip
+                    continue
+                high = behind
+                while low < high:
+                    middle = (low + high) >> 1
+                    if book[spots + middle] < spot or (
+                        book[spots + middle] == spot and book[units + middle] < first
+                    ):
+                        low = middle + 1
+                    else:
+                        high = middle
+                while low < behind and book[spots + low] == spot and book[units + low] < stop:
+                    gone |= heed_word(
+                        book, reals, entries, ctx, row, node, int(book[units + low]),
+                        extra, extra_outlook, here, n,
+                    )  # fmt: skip
+                    low += 1
+    ctx[C_HEED] = 0
+    return without_refused(extra, extra_outlook, here, n) if gone else n
+
+
+@jit_borrowing
+def add_inside(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    a: int,
+    b: int,
+) -> int:
+    """Keep what may go on from a node, sounds unheeded, as a patch without drops under (a, b)."""
+    used = entries.used
+    number = room_for_patch(book, entries)
+    start = used[U_EXTRAS]
+    stop = judge_children(
+        book, reals, entries, ctx, row, node, entries.extra, entries.extra_outlook, start
+    )
+    enter(entries.patch_found, a, b, number)
+    entries.patch[number, P_DROP] = entries.patch[number, P_DROP_STOP] = used[U_DROPS]
+    entries.patch[number, P_EXTRA], entries.patch[number, P_EXTRA_STOP] = start, stop
+    used[U_EXTRAS], used[U_PATCHES] = stop, number + 1
+    return number
+
+
+@jit_borrowing
+def go_on(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    at_start: bool,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    n: int,
+) -> int:
+    """Write the tokens that may go on from a node inside a unit behind extra[:n]; the new n."""
+    heard = book[bk.RHYME] != bk.NO_RHYME and ctx[C_LINE] > 0
+    heard = heard and entries.base[ctx[C_BASE], B_CLOSES] != 0
+    few = book[book[bk.HI] + node] - book[book[bk.LO] + node] <= _FEW
+    if few or book[bk.N_SPECIAL]:
+        ctx[C_HEED] = int(heard or book[bk.N_SPECIAL] != 0)
+        n = judge_children(book, reals, entries, ctx, row, node, extra, extra_outlook, n)
+        ctx[C_HEED] = 0
+        return n
+    a = OF_NODE | node | ctx[C_OTHERS] << 32
+    b = ctx[C_BASE] | row[SEASON] << 32
+    at = find_key(entries.patch_found, a, b)
+    if at >= 0:
+        patch = int(entries.patch_found[at, 2])
+    else:
+        patch = add_inside(book, reals, entries, ctx, row, node, a, b)
+    here = n
+    start, stop = entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]
+    for i in range(start, stop):
+        extra[n], extra_outlook[n] = entries.extra[i], entries.extra_outlook[i]
+        n += 1
+    if heard:
+        n = heed_inside(
+            book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, here, n
+        )
+    return n
+
+
+@jit_borrowing
+def merge_extras(
+    extra: np.ndarray, extra_outlook: np.ndarray, here: int, middle: int, stop: int
+) -> None:
+    """Put extra[here:stop] into ascending order; extra[here:middle] is already, the rest, two or
+    three runs, nearly. Behind `stop` is scratch, as long again."""
+    for i in range(middle + 1, stop):
+        token, ahead = extra[i], extra_outlook[i]
+        at = i
+        while at > middle and extra[at - 1] > token:
+            extra[at], extra_outlook[at] = extra[at - 1], extra_outlook[at - 1]
+            at -= 1
+        extra[at], extra_outlook[at] = token, ahead
+    if middle == here or middle == stop or extra[middle - 1] < extra[middle]:
+        return
+    more = stop - middle
+    for i in range(more):
+        extra[stop + i], extra_outlook[stop + i] = extra[middle + i], extra_outlook[middle + i]
+    left, right = middle - 1, stop + more - 1
+    at = stop - 1
+    while right >= stop:
+        if left >= here and extra[left] > extra[right]:
+            extra[at], extra_outlook[at] = extra[left], extra_outlook[left]
+            left -= 1
+        else:
+            extra[at], extra_outlook[at] = extra[right], extra_outlook[right]
+            right -= 1
+        at -= 1
 
 
 # -- the masks of a batch ----------------------------------------------------------------------
@@ -811,7 +1080,7 @@ def fill_masks(
     n_rows = len(states) - 1
     row = states[n_rows]
     n_drop, n_extra = drop_start[first_row], extra_start[first_row]
-    spare = int(book[bk.N_ORDER])
+    spare = int(book[bk.N_ORDER]) + int(book[bk.N_WIDEST])
     for b in range(first_row, n_rows):
         for i in range(len(row)):
             row[i] = states[b, i]
@@ -835,19 +1104,14 @@ def fill_masks(
                 if set_context(book, found, row, at_start, ready, ctx) < 0:
                     need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
                     return b
-                ctx[C_HEED] = 1
                 if row[LAST] >= 0 and book[book[bk.HAS_OTHER] + node]:
                     own = int(book[book[bk.CRUCIAL] + row[LAST]])
                     start = starting_bits(book, lines, ready, own)
                     closes = may_close(book, row)
                     ctx[C_OTHERS] = other_units(book, lines, row, ready, start, True, closes)
-                begin = int(book[book[bk.FIRST] + node])
-                for child in range(begin, begin + count):
-                    ahead = judge(book, reals, base, codes, hope, lines, ctx, row, child)
-                    if ahead > -np.inf:
-                        extra[n_extra] = book[book[bk.TOKEN] + child]
-                        extra_outlook[n_extra] = ahead
-                        n_extra += 1
+                n_extra = go_on(
+                    book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, n_extra
+                )
             unit = book[book[bk.UNIT] + node]
             if unit < 0:
                 continue
@@ -874,10 +1138,11 @@ def fill_masks(
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             patch = add_patch(book, reals, entries, row, at_start, ctx, a, c)
-        n_places = 0
+        inside = n_extra
+        n_spots = 0
         if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
-            n_places = sounds_refused(book, base, codes, lines, ctx, row, at_start, entries.scratch)
-        if n_places == 0:
+            n_spots = sounds_refused(book, base, codes, lines, ctx, row, at_start, entries.scratch)
+        if n_spots == 0:
             for i in range(entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]):
                 drop[n_drop] = entries.drop[i]
                 n_drop += 1
@@ -889,17 +1154,10 @@ def fill_masks(
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             n_drop, n_extra = merge_refused(
-                book, reals, entries, ctx, row, at_start, patch, n_places,
+                book, reals, entries, ctx, row, at_start, patch, n_spots,
                 drop, n_drop, extra, extra_outlook, n_extra,
             )  # fmt: skip
-        # What was added are two or three runs, each nearly sorted.
-        for i in range(here + 1, n_extra):
-            token, ahead32 = extra[i], extra_outlook[i]
-            at = i
-            while at > here and extra[at - 1] > token:
-                extra[at], extra_outlook[at] = extra[at - 1], extra_outlook[at - 1]
-                at -= 1
-            extra[at], extra_outlook[at] = token, ahead32
+        merge_extras(extra, extra_outlook, here, inside, n_extra)
     drop_start[n_rows], extra_start[n_rows] = n_drop, n_extra
     return n_rows
 

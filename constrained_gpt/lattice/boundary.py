@@ -24,8 +24,8 @@ from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 _ARENA = 1 << 24  # candidates of all entries; then all are forgotten (8 bytes each)
 _BASES = 1 << 13  # states with an entry, and
 _LINES = 1 << 12  # lines after sounds that matter: so many are kept, then all are forgotten
-_PATCHES = 1 << 14
-_PATCH_ROOM = 1 << 19  # tokens in all patches
+_PATCHES = 1 << 15
+_DROPS, _EXTRAS = 1 << 19, 1 << 21  # tokens in all patches
 _EARLY = 1024  # entries made when a lattice is compiled
 
 
@@ -121,7 +121,7 @@ def book_of(
     word = np.repeat(np.arange(n_words), np.diff(sound_start))
     shape = type_shape[rules.type_of[word]]
     position = place[top[unit_of[:, 0]] - lowest]
-    by = np.lexsort((position[word], shape, sound_part))
+    by = np.lexsort((unit_of[word, 0], position[word], shape, sound_part))
     part, shape, word = sound_part[by], shape[by], word[by]
     new = np.ones(len(part), bool)
     new[1:] = (part[1:] != part[:-1]) | (shape[1:] != shape[:-1])
@@ -146,7 +146,9 @@ def book_of(
         "n_types": len(rules.type_bits),
         "n_words": n_words,
         "season_done": season.done,
+        "n_widest": int(tables.count[lowest:].max(initial=0)),
     }
+    own_top = top[unit_of[word, 0]]
     return bk.written(
         scalars,
         {
@@ -183,6 +185,9 @@ def book_of(
             "run_word": np.append(run, len(part)),
             "part_word": word,
             "part_onset": sound_onset[by],
+            "part_type": rules.type_of[word],
+            "part_unit": unit_of[word, 0],
+            "part_spot": 2 * position[word] + (tables.hi[own_top] - tables.lo[own_top] > 1),
             "special": special,
             "left_after": np.array([sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))]),
             "lines": np.array(rules.lines),
@@ -347,7 +352,7 @@ class Boundary:
         kind, *of = self._need.tolist()
         used = self._entries.used
         if kind == kb.NEED_ROOM:
-            size = 2 * len(self._drop) + 4 * len(self.order)
+            size = 2 * len(self._drop) + 4 * (len(self.order) + int(self.book[bk.N_WIDEST]))
             self._drop = _grown(self._drop, size)
             self._extra = _grown(self._extra, size)
             self._extra_outlook = _grown(self._extra_outlook, size)
@@ -375,6 +380,7 @@ class Boundary:
 
     def _nothing_yet(self) -> None:
         book, n_order = self.book, len(self.order)
+        most = n_order + int(book[bk.N_WIDEST])
         n_shapes, n_states = int(book[bk.N_SHAPES]), int(book[bk.N_STATES])
         self._sound_sets: list[Sounds] = [NO_SOUNDS]
         self._sound_numbers = {NO_SOUNDS: 0}
@@ -396,9 +402,9 @@ class Boundary:
             found=_slots(256),
             patch_found=_slots(2 * _PATCHES),
             patch=np.zeros((_PATCHES, 4), np.int64),
-            drop=np.zeros(_PATCH_ROOM + n_order, np.int32),
-            extra=np.zeros(_PATCH_ROOM + n_order, np.int32),
-            extra_outlook=np.zeros(_PATCH_ROOM + n_order, np.float32),
+            drop=np.zeros(_DROPS + most, np.int32),
+            extra=np.zeros(_EXTRAS + most, np.int32),
+            extra_outlook=np.zeros(_EXTRAS + most, np.float32),
             used=np.zeros(8, np.int64),
             scratch=np.zeros(2 * noted, np.int64),
         )
