@@ -30,9 +30,9 @@ NO_RHYME, PERFECT, IDENTICAL = range(3)
 # the child by its token. Of season states: flush, to_done, odd_start (ranges of odd_column: the
 # columns in which a state differs from its flush). column_start: ranges of column_word.
 # run_start: of each rhyme part, its runs (words of one shape); run_shape; run_word: ranges of
-# part_word, part_onset, part_type, part_unit (inside a line) and part_spot (2 * position + whether
-# its first token begins other units too), ascending by spot, then unit. special: words with crucial
-# sounds. n_widest: the most children of any node that is no root.
+# part_word, part_onset, part_type, part_unit (inside a line) and part_spot (`boundary.spot_of`),
+# by position, then unit. special: words with crucial sounds. n_widest: the most children of
+# any node that is no root.
 # The rest as in `mask.Tables`; season_next stands last, since it is long.
 TABLES = (
     "first", "count", "token", "lo", "hi", "unit", "has_other", "kind", "word", "form",
@@ -40,8 +40,8 @@ TABLES = (
     "crucial", "type_shape", "type_column", "shape_bits", "shape_dangles", "order", "least",
     "node_at", "place", "root_child", "other_nodes", "flush", "to_done", "odd_start",
     "odd_column", "column_start", "column_word", "run_start", "run_shape", "run_word",
-    "part_word", "part_onset", "part_type", "part_unit", "part_spot", "special", "left_after", "lines", "mark_mid", "mark_close",
-    "mark_sentence", "cut_after", "style_next", "season_next",
+    "part_word", "part_onset", "part_type", "part_unit", "part_spot", "special", "left_after",
+    "lines", "mark_mid", "mark_close", "mark_sentence", "cut_after", "style_next", "season_next",
 )  # fmt: skip
 (
     N_ORDER, N_OTHERS, N_SPECIAL, N_SHAPES, N_COLUMNS, N_STATES, N_CUTS, N_MARKS, N_LINES,
@@ -50,8 +50,8 @@ TABLES = (
     UNIT_OF, SOUND_START, SOUND_PART, SOUND_ONSET, CRUCIAL, TYPE_SHAPE, TYPE_COLUMN, SHAPE_BITS,
     SHAPE_DANGLES, ORDER, LEAST, NODE_AT, PLACE, ROOT_CHILD, OTHER_NODES, FLUSH, TO_DONE,
     ODD_START, ODD_COLUMN, COLUMN_START, COLUMN_WORD, RUN_START, RUN_SHAPE, RUN_WORD, PART_WORD,
-    PART_ONSET, PART_TYPE, PART_UNIT, PART_SPOT, SPECIAL, LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE, MARK_SENTENCE, CUT_AFTER,
-    STYLE_NEXT, SEASON_NEXT,
+    PART_ONSET, PART_TYPE, PART_UNIT, PART_SPOT, SPECIAL, LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE,
+    MARK_SENTENCE, CUT_AFTER, STYLE_NEXT, SEASON_NEXT,
 ) = range(len(SCALARS) + len(TABLES))  # fmt: skip
 _HEAD = len(SCALARS) + len(TABLES) + 1  # and where the book ends
 LOWEST_CHILD = 3  # the first node below LINE_ROOT; those below MID_ROOT follow

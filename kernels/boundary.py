@@ -59,6 +59,9 @@ class Entries(NamedTuple):
     flat, then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may
     the line end so on a word with those; and then the same of the line that follows, may it be
     filled.
+    units: int32, without: float32 (as long as the arena): of each candidate of an entry, how many
+    allowed units begin with it (-1: marks may be among them, so look), and its outlook if its own
+    word is refused for its sound and another is not.
     found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
     patch: int64 (patches, 4), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
     used: int64 (8,), see U_*. scratch: int64, as long as needed.
@@ -68,6 +71,8 @@ class Entries(NamedTuple):
     codes: np.ndarray
     hope: np.ndarray
     lines: np.ndarray
+    units: np.ndarray
+    without: np.ndarray
     found: np.ndarray
     patch_found: np.ndarray
     patch: np.ndarray
@@ -529,6 +534,8 @@ def add_base(
         if ahead > -np.inf:
             position[fill] = place
             outlook[fill] = ahead
+            units, without = count_units(book, reals, codes, hope, ctx, number, child)
+            entries.units[fill], entries.without[fill] = units, without
             fill += 1
             prefix = place + 1
             token = book[book[bk.ORDER] + place]
@@ -537,6 +544,36 @@ def add_base(
     base[number, B_ENTRY], base[number, B_PREFIX] = name, prefix
     base[number, B_START], base[number, B_STOP] = begin, fill
     return int(number)
+
+
+@jit_borrowing
+def count_units(
+    book: np.ndarray,
+    reals: np.ndarray,
+    codes: np.ndarray,
+    hopes: np.ndarray,
+    ctx: np.ndarray,
+    number: int,
+    child: int,
+) -> tuple[int, float]:
+    """Entries.units and Entries.without of a candidate of an entry."""
+    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
+    if stop - first == 1:
+        return 1, -np.inf
+    whole = book[book[bk.UNIT] + child] >= 0
+    n_hopes = hopes.shape[1] // 2
+    hope = 0.0
+    units = 0
+    for unit in range(first, stop):
+        of = int(book[book[bk.UNIT_TYPE] + unit])
+        if of < 0:
+            return -1, -np.inf
+        code = codes[number, of]
+        if code & 3 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+            units += 1
+            if not whole or unit != first:
+                hope += hopes[number, n_hopes + (code >> 2)]
+    return units, np.log(hope / (stop - first)) + (reals[0] if whole else 0.0)
 
 
 # -- patches -----------------------------------------------------------------------------------
@@ -637,10 +674,13 @@ def add_patch(
 
 @jit_borrowing
 def spot_of(book: np.ndarray, unit: int) -> int:
-    """2 * the position of the token that begins a unit + whether it begins other units too."""
+    """4 * the position of the token that begins a unit + 2 * whether that token is all of it + 1 *
+    whether the token begins other units too."""
     top = book[book[bk.TOP] + unit]
     many = book[book[bk.HI] + top] - book[book[bk.LO] + top] > 1
-    return 2 * int(book[book[bk.PLACE] + top - bk.LOWEST_CHILD]) + int(many)
+    own = book[book[bk.UNIT] + top] == unit
+    place = int(book[book[bk.PLACE] + top - bk.LOWEST_CHILD])
+    return 4 * place + 2 * int(own) + int(many)
 
 
 @jit_borrowing
@@ -652,21 +692,21 @@ def gather(
     ctx: np.ndarray,
     at_start: bool,
     word: int,
-    spots: np.ndarray,
+    found: np.ndarray,
     n: int,
 ) -> int:
-    """Add to `spots` those of a word that may only end the line, if that were allowed."""
+    """Add to `found` the spots and units of a word that may only end the line, as it stands."""
     code = word_may(book, base, codes, lines, ctx, int(book[book[bk.TYPE_OF] + word]))
     if code & 3 != CLOSES:
         return n
     units = book[bk.UNIT_OF] + 3 * word
     if not at_start:
-        spots[n] = spot_of(book, int(book[units]))
+        found[n] = spot_of(book, int(book[units])) << 32 | book[units]
         return n + 1
     for which in range(1, 3):
         unit = int(book[units + which])
         if unit >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
-            spots[n] = spot_of(book, unit)
+            found[n] = spot_of(book, unit) << 32 | unit
             n += 1
     return n
 
@@ -680,16 +720,16 @@ def sounds_refused(
     ctx: np.ndarray,
     row: np.ndarray,
     at_start: bool,
-    spots: np.ndarray,
+    found: np.ndarray,
 ) -> int:
-    """Spots (see `spot_of`) of the words that could end the line but for their sound: sorted; their
-    number."""
+    """The units that could end the line but for their sound, once or more often each, as spot << 32
+    | unit (see `spot_of`): sorted; their number."""
     n = 0
     number = ctx[C_BASE]
     rule = book[bk.RHYME]
     if rule != bk.NO_RHYME:
         words, onsets = book[bk.PART_WORD], book[bk.PART_ONSET]
-        types, known = book[bk.PART_TYPE], book[bk.PART_SPOT]
+        types, units, spots = book[bk.PART_TYPE], book[bk.PART_UNIT], book[bk.PART_SPOT]
         for line in range(ctx[C_LINE]):
             ends = int(book[bk.SOUND_START]) + row[ENDS + line]
             for i in range(book[ends], book[ends + 1]):
@@ -706,11 +746,11 @@ def sounds_refused(
                             continue
                         if at_start:
                             word = int(book[words + k])
-                            n = gather(book, base, codes, lines, ctx, at_start, word, spots, n)
+                            n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
                             continue
                         code = word_may(book, base, codes, lines, ctx, int(book[types + k]))
                         if code & 3 == CLOSES:
-                            spots[n] = book[known + k]
+                            found[n] = np.int64(book[spots + k]) << 32 | book[units + k]
                             n += 1
     for i in range(book[bk.N_SPECIAL]):
         word = int(book[book[bk.SPECIAL] + i])
@@ -720,8 +760,8 @@ def sounds_refused(
             crucial = int(book[book[bk.CRUCIAL] + word])
             bits = closing_bits(book, lines, ctx[C_READY], crucial)
             if not bits >> (2 * ctx[C_CUT] + (code >> 2 & 1)) & 1:
-                n = gather(book, base, codes, lines, ctx, at_start, word, spots, n)
-    sort_run(spots, n)
+                n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
+    sort_run(found, n)
     return n
 
 
@@ -729,9 +769,7 @@ def sounds_refused(
 def closes_run(book: np.ndarray, base: np.ndarray, number: int, run: int) -> bool:
     """May words of the shape of a run end the line, if they do not go on?"""
     shape = book[book[bk.RUN_SHAPE] + run]
-    return (
-        base[number, B_AFTER + shape] & 1 != 0 and book[book[bk.SHAPE_DANGLES] + shape] == 0
-    )
+    return base[number, B_AFTER + shape] & 1 != 0 and book[book[bk.SHAPE_DANGLES] + shape] == 0
 
 
 @jit_borrowing
@@ -739,11 +777,12 @@ def merge_refused(
     book: np.ndarray,
     reals: np.ndarray,
     entries: Entries,
+    position: np.ndarray,
     ctx: np.ndarray,
     row: np.ndarray,
     at_start: bool,
     patch: int,
-    n_spots: int,
+    n_found: int,
     drop: np.ndarray,
     n_drop: int,
     extra: np.ndarray,
@@ -756,8 +795,7 @@ def merge_refused(
     of the longer ones: it is dropped and comes again as an extra. extra[:n_extra] beyond the
     patch's own may be unsorted.
     """
-    base, codes, hope, lines = entries.base, entries.codes, entries.hope, entries.lines
-    nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
+    found = entries.scratch
     own = n_extra
     for i in range(entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]):
         extra[n_extra], extra_outlook[n_extra] = entries.extra[i], entries.extra_outlook[i]
@@ -765,33 +803,45 @@ def merge_refused(
     patched = n_extra
     removed = 0
     at, drop_stop = entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]
-    before = -1
-    for i in range(n_spots):
-        position = entries.scratch[i] >> 1
-        if position == before:
-            continue
-        before = position
+    i = 0
+    while i < n_found:
+        place = found[i] >> 34
+        many = found[i] >> 32 & 1 != 0  # do other units begin with this token too?
+        own_refused = False
+        refused_units = 0
+        before = np.int64(-1)
+        while i < n_found and found[i] >> 34 == place:
+            refused_units += int(found[i] != before)
+            own_refused |= found[i] >> 33 & 1 != 0
+            before = found[i]
+            i += 1
         now = np.float32(-np.inf)
-        if entries.scratch[i] & 1:
-            child = int(book[nodes + position])
-            own_is = own_word(book, base, codes, lines, ctx, row, child)
-            if own_is == 1:
-                continue
-            if own_is == 2:
-                ctx[C_HEED] = 1
-                now = np.float32(judge(book, reals, base, codes, hope, lines, ctx, row, child))
-                ctx[C_HEED] = 0
-        token = book[book[bk.ORDER] + position]
-        low = found_token(extra, own, patched, token)
+        if many:
+            known = -1
+            if ctx[C_PLAIN]:
+                known = candidate_at(entries.base, position, ctx[C_BASE], place)
+                if entries.units[known] < 0:
+                    known = -1
+            if known >= 0:
+                if entries.units[known] > refused_units:
+                    if not own_refused:
+                        continue
+                    now = entries.without[known]
+            else:
+                keeps, now = judge_refused(book, reals, entries, ctx, row, at_start, place)
+                if keeps:
+                    continue
+        token = book[book[bk.ORDER] + place]
+        low = found_token(extra, own, patched, token) if patched > own else -1
         if low >= 0:
             extra_outlook[low] = now
             removed += int(now == -np.inf)
             continue
-        while at < drop_stop and entries.drop[at] < position:
+        while at < drop_stop and entries.drop[at] < place:
             drop[n_drop] = entries.drop[at]
             n_drop += 1
             at += 1
-        drop[n_drop] = position
+        drop[n_drop] = place
         n_drop += 1
         if now > -np.inf:
             extra[n_extra], extra_outlook[n_extra] = token, now
@@ -803,6 +853,47 @@ def merge_refused(
     if removed:
         n_extra = without_refused(extra, extra_outlook, own, n_extra)
     return n_drop, n_extra
+
+
+@jit_borrowing
+def candidate_at(base: np.ndarray, position: np.ndarray, number: int, place: int) -> int:
+    """Where a position that an entry has stands in the arena."""
+    start, stop = base[number, B_START], base[number, B_STOP]
+    # position[start + i] is at least i, and more only by what the entry leaves out.
+    out = base[number, B_PREFIX] - (stop - start)
+    low = start + max(place - out, 0)
+    high = min(start + place, stop - 1)
+    while low < high:
+        middle = (low + high) >> 1
+        if position[middle] < place:
+            low = middle + 1
+        else:
+            high = middle
+    return int(low)
+
+
+@jit_borrowing
+def judge_refused(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    at_start: bool,
+    place: int,
+) -> tuple[bool, float]:
+    """Of a token below which a word is refused for its sound: does it stay as it is; if not, its
+    outlook, sounds heeded."""
+    nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
+    child = int(book[nodes + place])
+    base, codes, lines = entries.base, entries.codes, entries.lines
+    own_is = own_word(book, base, codes, lines, ctx, row, child)
+    now = np.float32(-np.inf)
+    if own_is == 2:
+        ctx[C_HEED] = 1
+        now = np.float32(judge(book, reals, base, codes, entries.hope, lines, ctx, row, child))
+        ctx[C_HEED] = 0
+    return own_is == 1, now
 
 
 @jit_borrowing
@@ -911,7 +1002,7 @@ def heed_inside(
     ctx[C_HEED] = 1
     first, stop = int(book[book[bk.LO] + node]), int(book[book[bk.HI] + node])
     words, units, spots = book[bk.PART_WORD], book[bk.PART_UNIT], book[bk.PART_SPOT]
-    spot = spot_of(book, first)
+    place = place_of(book, first)
     gone = False
     for line in range(ctx[C_LINE]):
         ends = int(book[bk.SOUND_START]) + row[ENDS + line]
@@ -938,13 +1029,12 @@ def heed_inside(
                 high = behind
                 while low < high:
                     middle = (low + high) >> 1
-                    if book[spots + middle] < spot or (
-                        book[spots + middle] == spot and book[units + middle] < first
-                    ):
+                    there = book[spots + middle] >> 2
+                    if there < place or (there == place and book[units + middle] < first):
                         low = middle + 1
                     else:
                         high = middle
-                while low < behind and book[spots + low] == spot and book[units + low] < stop:
+                while low < behind and book[spots + low] >> 2 == place and book[units + low] < stop:
                     gone |= heed_word(
                         book, reals, entries, ctx, row, node, int(book[units + low]),
                         extra, extra_outlook, here, n,
@@ -1033,7 +1123,7 @@ def merge_extras(
             extra[at], extra_outlook[at] = extra[at - 1], extra_outlook[at - 1]
             at -= 1
         extra[at], extra_outlook[at] = token, ahead
-    if middle == here or middle == stop or extra[middle - 1] < extra[middle]:
+    if middle in (here, stop) or extra[middle - 1] < extra[middle]:
         return
     more = stop - middle
     for i in range(more):
@@ -1058,6 +1148,7 @@ def fill_masks(
     entries: Entries,
     states: np.ndarray,
     first_row: int,
+    position: np.ndarray,
     which: np.ndarray,
     drop_start: np.ndarray,
     drop: np.ndarray,
@@ -1068,13 +1159,14 @@ def fill_masks(
 ) -> int:
     """Fill the fields of `mask.Masks` for the rows from `first_row` on; the rows done so far.
 
-    states: int64 (B + 1, width), the last row scratch. which: int64 (B,), the row's base or -1.
+    states: int64 (B + 1, width), the last row scratch. position: the arena. which: int64 (B,), the
+    row's base or -1.
     drop, extra, extra_outlook: with room to spare. need: int64 (3,): if rows are left, need[0]
     says what is to be made first (NEED_*) and need[1:] of what: a line and the sounds before it;
     sounds so far and one more; for a base whether it stands at the start of a line, and the number
     of the line, its state being the scratch row.
     """
-    base, codes, hope = entries.base, entries.codes, entries.hope
+    base, codes = entries.base, entries.codes
     lines, found = entries.lines, entries.found
     ctx = np.zeros(_N_CONTEXT, np.int64)
     n_rows = len(states) - 1
@@ -1139,10 +1231,10 @@ def fill_masks(
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             patch = add_patch(book, reals, entries, row, at_start, ctx, a, c)
         inside = n_extra
-        n_spots = 0
+        n_found = 0
         if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
-            n_spots = sounds_refused(book, base, codes, lines, ctx, row, at_start, entries.scratch)
-        if n_spots == 0:
+            n_found = sounds_refused(book, base, codes, lines, ctx, row, at_start, entries.scratch)
+        if n_found == 0:
             for i in range(entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]):
                 drop[n_drop] = entries.drop[i]
                 n_drop += 1
@@ -1154,7 +1246,7 @@ def fill_masks(
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             n_drop, n_extra = merge_refused(
-                book, reals, entries, ctx, row, at_start, patch, n_spots,
+                book, reals, entries, position, ctx, row, at_start, patch, n_found,
                 drop, n_drop, extra, extra_outlook, n_extra,
             )  # fmt: skip
         merge_extras(extra, extra_outlook, here, inside, n_extra)

@@ -29,7 +29,16 @@ _DROPS, _EXTRAS = 1 << 19, 1 << 21  # tokens in all patches
 _EARLY = 1024  # entries made when a lattice is compiled
 
 
-_KEPT = ("base", "codes", "hope", "lines", "found", "used")  # of kernels.boundary.Entries
+_KEPT = (
+    "base",
+    "codes",
+    "hope",
+    "lines",
+    "units",
+    "without",
+    "found",
+    "used",
+)  # of kernels.boundary.Entries
 
 
 def order_of(tables: km.Tables, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +196,9 @@ def book_of(
             "part_onset": sound_onset[by],
             "part_type": rules.type_of[word],
             "part_unit": unit_of[word, 0],
-            "part_spot": 2 * position[word] + (tables.hi[own_top] - tables.lo[own_top] > 1),
+            "part_spot": 4 * position[word]
+            + 2 * (tables.unit[own_top] == unit_of[word, 0])
+            + (tables.hi[own_top] - tables.lo[own_top] > 1),
             "special": special,
             "left_after": np.array([sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))]),
             "lines": np.array(rules.lines),
@@ -263,6 +274,10 @@ class Boundary:
         with self._lock:
             return {
                 **{name: getattr(self._entries, name) for name in _KEPT},
+                **{
+                    name: getattr(self._entries, name)[: self._entries.used[kb.U_ARENA]]
+                    for name in ("units", "without")
+                },
                 "position": self._position[: self._entries.used[kb.U_ARENA]],
                 "outlook": self._outlook[: self._entries.used[kb.U_ARENA]],
                 "bits": self._bits[: self._entries.used[kb.U_ENTRIES]],
@@ -339,8 +354,8 @@ class Boundary:
         done = 0
         while True:
             done = kb.fill_masks(
-                self.book, self._reals, self._entries, rows, done, which, drop_start, self._drop,
-                extra_start, self._extra, self._extra_outlook, self._need,
+                self.book, self._reals, self._entries, rows, done, self._position, which,
+                drop_start, self._drop, extra_start, self._extra, self._extra_outlook, self._need,
             )  # fmt: skip
             if done == n:
                 return which, drop_start, extra_start
@@ -399,6 +414,8 @@ class Boundary:
             codes=np.zeros((16, int(book[bk.N_TYPES])), np.int16),
             hope=np.zeros((16, 4 * n_shapes), np.float64),
             lines=np.zeros((self._n_lines, width), np.int64),
+            units=np.zeros(4 * n_order, np.int32),
+            without=np.zeros(4 * n_order, np.float32),
             found=_slots(256),
             patch_found=_slots(2 * _PATCHES),
             patch=np.zeros((_PATCHES, 4), np.int64),
@@ -477,14 +494,20 @@ class Boundary:
             size = 2 * len(self._position)
             self._position = _grown(self._position, size)
             self._outlook = _grown(self._outlook, size)
+            entries = entries._replace(
+                units=_grown(entries.units, size), without=_grown(entries.without, size)
+            )
+            self._entries = entries
         number = kb.add_base(
             self.book, self._reals, entries, row, at_start, ready,
             self._position, self._outlook, self._bits,
         )  # fmt: skip
         # One state's entry is often another's.
         begin, stop = entries.base[number, kb.B_START : kb.B_STOP + 1].tolist()
-        content = self._position[begin:stop].tobytes() + self._outlook[begin:stop].tobytes()
-        same = self._contents.setdefault(hashlib.sha256(content).digest(), number)
+        content = hashlib.sha256()
+        for array in (self._position, self._outlook, entries.units, entries.without):
+            content.update(array[begin:stop].data)
+        same = self._contents.setdefault(content.digest(), number)
         if same != number:
             shared = slice(kb.B_ENTRY, kb.B_PREFIX + 1)
             entries.base[number, shared] = entries.base[same, shared]
