@@ -40,6 +40,7 @@ DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE = range(5)
 U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND = range(8)
 # Columns of Entries.base, before what may remain after each shape; and of Entries.patch.
 B_ENTRY, B_START, B_STOP, B_PREFIX, B_CLOSES, B_AFTER = range(6)
+R_SPOT, R_UNIT, R_TYPE, R_ONSET = range(4)  # columns of the book's table of rhyming words
 P_DROP, P_DROP_STOP, P_EXTRA, P_EXTRA_STOP = range(4)
 OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key in Entries.found
 # Fields of a context: the state at the last boundary, as `judge` needs it.
@@ -52,7 +53,8 @@ OF_NODE = 1 << 62  # in a key of Entries.patch_found: it is about what goes on f
 class Entries(NamedTuple):
     """What grows: entries and patches found so far, and what Python has worked out for them.
 
-    base: int64 (bases, B_AFTER + shapes), see B_*, then what may remain after a word of each shape.
+    base: int64 (bases, B_AFTER + 2 * shapes), see B_* (B_CLOSES: how many shapes may end the line),
+    then what may remain after a word of each shape, then the shapes that may end the line.
     codes: int16 (bases, types), see `word_may`, for the season state that a break leaves. hope:
     float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines:
     int64 (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word,
@@ -506,7 +508,8 @@ def add_base(
         after = shift_budget(row[BUDGET], shape_bits(book, shape))
         base[number, B_AFTER + shape] = after
         if after & 1 and not book[book[bk.SHAPE_DANGLES] + shape] and cut >= 0:
-            base[number, B_CLOSES] = 1
+            base[number, B_AFTER + book[bk.N_SHAPES] + base[number, B_CLOSES]] = shape
+            base[number, B_CLOSES] += 1
         for done in range(2):
             left = rest + most_left(after)
             ahead = chance(book, reals, left, done, max(cut, 0))
@@ -728,29 +731,27 @@ def sounds_refused(
     number = ctx[C_BASE]
     rule = book[bk.RHYME]
     if rule != bk.NO_RHYME:
-        words, onsets = book[bk.PART_WORD], book[bk.PART_ONSET]
-        types, units, spots = book[bk.PART_TYPE], book[bk.PART_UNIT], book[bk.PART_SPOT]
+        n_shapes, starts, rhyming = book[bk.N_SHAPES], book[bk.RUN_START], book[bk.RHYMING]
+        closing = B_AFTER + n_shapes
         for line in range(ctx[C_LINE]):
             ends = int(book[bk.SOUND_START]) + row[ENDS + line]
             for i in range(book[ends], book[ends + 1]):
                 part, onset = book[book[bk.SOUND_PART] + i], book[book[bk.SOUND_ONSET] + i]
                 if part < 0:
                     continue
-                runs = book[bk.RUN_START] + part
-                for run in range(book[runs], book[runs + 1]):
-                    if not closes_run(book, base, number, run):
-                        continue
-                    of_run = book[bk.RUN_WORD] + run
-                    for k in range(book[of_run], book[of_run + 1]):
-                        if rule != bk.IDENTICAL and book[onsets + k] == onset:
+                for j in range(closing, closing + base[number, B_CLOSES]):
+                    run = starts + part * n_shapes + base[number, j]
+                    for k in range(book[run], book[run + 1]):
+                        at = rhyming + 4 * k
+                        if rule != bk.IDENTICAL and book[at + R_ONSET] == onset:
                             continue
                         if at_start:
-                            word = int(book[words + k])
+                            word = int(book[book[bk.WORD_OF_RHYME] + k])
                             n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
                             continue
-                        code = word_may(book, base, codes, lines, ctx, int(book[types + k]))
+                        code = word_may(book, base, codes, lines, ctx, int(book[at + R_TYPE]))
                         if code & 3 == CLOSES:
-                            found[n] = np.int64(book[spots + k]) << 32 | book[units + k]
+                            found[n] = np.int64(book[at + R_SPOT]) << 32 | book[at + R_UNIT]
                             n += 1
     for i in range(book[bk.N_SPECIAL]):
         word = int(book[book[bk.SPECIAL] + i])
@@ -763,13 +764,6 @@ def sounds_refused(
                 n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
     sort_run(found, n)
     return n
-
-
-@jit_borrowing
-def closes_run(book: np.ndarray, base: np.ndarray, number: int, run: int) -> bool:
-    """May words of the shape of a run end the line, if they do not go on?"""
-    shape = book[book[bk.RUN_SHAPE] + run]
-    return base[number, B_AFTER + shape] & 1 != 0 and book[book[bk.SHAPE_DANGLES] + shape] == 0
 
 
 @jit_borrowing
@@ -1001,7 +995,8 @@ def heed_inside(
     number = ctx[C_BASE]
     ctx[C_HEED] = 1
     first, stop = int(book[book[bk.LO] + node]), int(book[book[bk.HI] + node])
-    words, units, spots = book[bk.PART_WORD], book[bk.PART_UNIT], book[bk.PART_SPOT]
+    n_shapes, starts, rhyming = book[bk.N_SHAPES], book[bk.RUN_START], book[bk.RHYMING]
+    closing = B_AFTER + n_shapes
     place = place_of(book, first)
     gone = False
     for line in range(ctx[C_LINE]):
@@ -1010,16 +1005,14 @@ def heed_inside(
             part = book[book[bk.SOUND_PART] + i]
             if part < 0:
                 continue
-            runs = book[bk.RUN_START] + part
-            for run in range(book[runs], book[runs + 1]):
-                if not closes_run(book, entries.base, number, run):
-                    continue
-                of_run = book[bk.RUN_WORD] + run
-                low, behind = int(book[of_run]), int(book[of_run + 1])
+            for j in range(closing, closing + entries.base[number, B_CLOSES]):
+                run = starts + part * n_shapes + entries.base[number, j]
+                low, behind = int(book[run]), int(book[run + 1])
                 if at_start:
                     for k in range(low, behind):
+                        word = book[book[bk.WORD_OF_RHYME] + k]
                         for which in range(1, 3):
-                            unit = int(book[book[bk.UNIT_OF] + 3 * book[words + k] + which])
+                            unit = int(book[book[bk.UNIT_OF] + 3 * word + which])
                             if first <= unit < stop:
                                 gone |= heed_word(
                                     book, reals, entries, ctx, row, node, unit,
@@ -1029,14 +1022,18 @@ def heed_inside(
                 high = behind
                 while low < high:
                     middle = (low + high) >> 1
-                    there = book[spots + middle] >> 2
-                    if there < place or (there == place and book[units + middle] < first):
+                    at = rhyming + 4 * middle
+                    there = book[at + R_SPOT] >> 2
+                    if there < place or (there == place and book[at + R_UNIT] < first):
                         low = middle + 1
                     else:
                         high = middle
-                while low < behind and book[spots + low] >> 2 == place and book[units + low] < stop:
+                while low < behind:
+                    at = rhyming + 4 * low
+                    if book[at + R_SPOT] >> 2 != place or book[at + R_UNIT] >= stop:
+                        break
                     gone |= heed_word(
-                        book, reals, entries, ctx, row, node, int(book[units + low]),
+                        book, reals, entries, ctx, row, node, int(book[at + R_UNIT]),
                         extra, extra_outlook, here, n,
                     )  # fmt: skip
                     low += 1

@@ -132,9 +132,9 @@ def book_of(
     position = place[top[unit_of[:, 0]] - lowest]
     by = np.lexsort((unit_of[word, 0], position[word], shape, sound_part))
     part, shape, word = sound_part[by], shape[by], word[by]
-    new = np.ones(len(part), bool)
-    new[1:] = (part[1:] != part[:-1]) | (shape[1:] != shape[:-1])
-    run = np.flatnonzero(new)
+    own_top = top[unit_of[word, 0]]
+    many = tables.hi[own_top] - tables.lo[own_top] > 1
+    spot = 4 * position[word] + 2 * (tables.unit[own_top] == unit_of[word, 0]) + many
     special = alive.special_words()
     special = special[np.argsort(position[special], kind="stable")]
     scalars = {
@@ -157,7 +157,6 @@ def book_of(
         "season_done": season.done,
         "n_widest": int(tables.count[lowest:].max(initial=0)),
     }
-    own_top = top[unit_of[word, 0]]
     return bk.written(
         scalars,
         {
@@ -189,16 +188,11 @@ def book_of(
             "odd_column": odd_column,
             "column_start": _ranges(rules.column[by_column], season.next.shape[1]),
             "column_word": by_column,
-            "run_start": _ranges(part[run], n_parts),
-            "run_shape": shape[run],
-            "run_word": np.append(run, len(part)),
-            "part_word": word,
-            "part_onset": sound_onset[by],
-            "part_type": rules.type_of[word],
-            "part_unit": unit_of[word, 0],
-            "part_spot": 4 * position[word]
-            + 2 * (tables.unit[own_top] == unit_of[word, 0])
-            + (tables.hi[own_top] - tables.lo[own_top] > 1),
+            "run_start": _ranges(part * len(shapes) + shape, n_parts * len(shapes)),
+            "rhyming": np.stack(
+                [spot, unit_of[word, 0], rules.type_of[word], sound_onset[by]], axis=1
+            ),
+            "word_of_rhyme": word,
             "special": special,
             "left_after": np.array([sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))]),
             "lines": np.array(rules.lines),
@@ -405,12 +399,12 @@ class Boundary:
         self._bits = np.zeros((16, -(-int(book[bk.N_VOCAB]) // 32)), np.int32)
         # Positions noted at once: of all words with the sounds of all lines, in two forms.
         sounds = int(np.diff(bk.table(book, bk.SOUND_START)).max(initial=1))
-        runs = bk.table(book, bk.RUN_WORD)[bk.table(book, bk.RUN_START)]
-        rhyming = self._n_lines * sounds * int(np.diff(runs).max(initial=0))
+        parts = bk.table(book, bk.RUN_START)[::n_shapes]
+        rhyming = self._n_lines * sounds * int(np.diff(parts).max(initial=0))
         noted = 2 * (rhyming + int(book[bk.N_SPECIAL]) + int(book[bk.N_WORDS])) + n_order
         width = 2 * (int(book[bk.N_CUTS]) * n_states + int(book[bk.N_CRUCIAL]))
         self._entries = kb.Entries(
-            base=np.zeros((16, kb.B_AFTER + n_shapes), np.int64),
+            base=np.zeros((16, kb.B_AFTER + 2 * n_shapes), np.int64),
             codes=np.zeros((16, int(book[bk.N_TYPES])), np.int16),
             hope=np.zeros((16, 4 * n_shapes), np.float64),
             lines=np.zeros((self._n_lines, width), np.int64),
