@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from constrained_gpt.kernels.mask import Masks
 from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import Form, Lexicon
 from constrained_gpt.lexicon.pronunciations import entries, vowels
@@ -22,6 +23,7 @@ ALL_RULES = Form(
     name="haiku", lines=(5, 7, 5), kigo="any", kireji="required", rhyme="identical",
     dangling="forbidden",
 )  # fmt: skip
+_NONE = np.zeros(0, np.int32)
 
 
 @lru_cache(maxsize=1)
@@ -71,12 +73,26 @@ def walk(of: Lattice, batch: int, steps: int, seed: int) -> Iterator[Step]:
     log_frequency = -np.log(10.0 + np.arange(of.n_vocab))
     states = of.start(batch)
     for _ in range(steps):
+        masks = of.masks(states)
         tokens = np.empty(batch, np.int64)
         for row in range(batch):
-            allowed, outlook = of.candidates(states[row])
+            allowed, outlook = candidates(masks, of.order, row)
             noise = 2.0 * rng.standard_normal(len(allowed)) + rng.gumbel(size=len(allowed))
             tokens[row] = allowed[np.argmax(log_frequency[allowed] + noise + outlook)]
         yield Step(states.copy(), tokens)
         of.advance(states, tokens)
         ended = of.finished(states)
-        states[ended] = of.start(max(int(ended.sum()), 1))[: int(ended.sum())]
+        states[ended] = of.start()
+
+
+def candidates(masks: Masks, order: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """One row of `Lattice.masks` written out: tokens, ascending, and their outlook."""
+    places = masks.position[masks.start[row] : masks.stop[row]] if masks.entry[row] >= 0 else _NONE
+    held = ~np.isin(places, masks.drop[masks.drop_start[row] : masks.drop_start[row + 1]])
+    extras = slice(masks.extra_start[row], masks.extra_start[row + 1])
+    tokens = np.concatenate([order[places[held]], masks.extra_token[extras]])
+    outlook = np.concatenate(
+        [masks.outlook[masks.start[row] :][: len(places)][held], masks.extra_outlook[extras]]
+    )
+    by_token = np.argsort(tokens)
+    return tokens[by_token], outlook[by_token]

@@ -29,10 +29,10 @@ NO_RHYME, PERFECT, IDENTICAL = range(3)
 # MID_ROOT, or -1; place: of those children (node - 3), the position. root_child (2, vocabulary):
 # the child by its token. Of season states: flush, to_done, odd_start (ranges of odd_column: the
 # columns in which a state differs from its flush). column_start: ranges of column_word.
-# run_start (parts * shapes + 1): ranges of rhyming (.., 4), the words of each rhyme part and shape, by
-# position, then unit: `boundary.spot_of`, unit (inside a line), type, onset; word_of_rhyme: those
-# words. special: words with crucial sounds. n_widest: the most children of any node that is no
-# root.
+# run_start (parts * shapes + 1): ranges of rhyming (.., 4), the words of each rhyme part and shape
+# by position, then unit: `boundary.spot_of`, unit (inside a line), type, onset; word_of_rhyme:
+# those words. special: words with crucial sounds. n_widest: the most children of any node that is
+# no root.
 # The rest as in `mask.Tables`; season_next stands last, since it is long.
 TABLES = (
     "first", "count", "token", "lo", "hi", "unit", "has_other", "kind", "word", "form",
@@ -40,7 +40,8 @@ TABLES = (
     "crucial", "type_shape", "type_column", "shape_bits", "shape_dangles", "order", "least",
     "node_at", "place", "root_child", "other_nodes", "flush", "to_done", "odd_start",
     "odd_column", "column_start", "column_word", "run_start", "rhyming", "word_of_rhyme", "special",
-    "left_after", "lines", "mark_mid", "mark_close", "mark_sentence", "cut_after", "style_next", "season_next",
+    "left_after", "lines", "mark_mid", "mark_close", "mark_sentence", "cut_after", "style_next",
+    "season_next",
 )  # fmt: skip
 (
     N_ORDER, N_OTHERS, N_SPECIAL, N_SHAPES, N_COLUMNS, N_STATES, N_CUTS, N_MARKS, N_LINES,
