@@ -12,8 +12,8 @@ rhyme and no function word at the end of a line, drawn at temperature 1 under th
 all rows have ended.
 
 Proved first: the likeliest tokens of a float32 engine are those of the float32 model that reads
-the whole text at once (regret: how far that model likes a token less than its best, in nats), those of
-an int8 engine nearly so; what an engine draws has the model's probabilities (z, see `drawn`); the
+the whole text at once (regret: how much less than its best it likes a token, in nats), those of an
+int8 engine nearly so; what an engine draws has the model's probabilities (z, see `drawn`); the
 likeliest poem of float32 engines is one and the same. Every poem that is timed is validated.
 
 Rounds are interleaved, engine by engine. Figures: the median, the lowest, the highest. Ratios are
@@ -40,13 +40,13 @@ import model_twins
 import numpy as np
 import torch
 import torch_decoding
+from figures import keep, short
 from tqdm import tqdm
 
 from constrained_gpt.checkpoint import load
 from constrained_gpt.lattice import compile
 from constrained_gpt.lexicon import HAIKU, Lexicon, validate
 
-RESULTS = Path(__file__).resolve().parent / "results"
 MODELS = (*model_twins.SHAPES, "smollm2")
 FORM = dataclasses.replace(HAIKU, kigo="any", rhyme="identical", dangling="forbidden")
 PROMPT = "All day the autumn rain has fallen on the roofs of this town, and the river goes on"
@@ -323,11 +323,6 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def short(figure: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
-
-
 def _cell(row: dict[str, Any]) -> str:
     median, low, high = (short(row[key]) for key in ("median", "low", "high"))
     return f"{median} ({low} to {high})" if row["rounds"] > 1 else median
@@ -338,16 +333,6 @@ def _wanted(ratio: dict[str, Any]) -> str:
         if bound in ratio:
             return f", wanted {sign} {ratio[bound]:g}{': missed' if missed(ratio) else ''}"
     return ""
-
-
-def keep(results: dict[str, Any], name: str) -> Path:
-    """Write results/NAME.json, whole or not at all."""
-    RESULTS.mkdir(exist_ok=True)
-    target = RESULTS / f"{name}.json"
-    new = target.with_suffix(".new")
-    new.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    new.replace(target)
-    return target
 
 
 def main() -> None:
