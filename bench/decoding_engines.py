@@ -202,6 +202,30 @@ class CTranslate2:
         return np.array([one.sequences_ids[0] for one in found], np.int64)
 
 
+class LlamaCpp:
+    """llama.cpp; weights in blocks of 32 bytes with a scale."""
+
+    exact = False
+
+    def __init__(self, task: Task) -> None:
+        try:
+            import llama_cpp_decoding as peer
+        except ModuleNotFoundError:
+            raise Absent("pip install llama-cpp-python, which builds for some minutes") from None
+        self.name, self.version = "llama.cpp Q8_0", version("llama-cpp-python")
+        path = model_twins.write_gguf(task.checkpoint, "Q8_0", task.folder / "Q8_0.gguf")
+        self._prompt = task.prompt
+        self._process = peer.LlamaProcess(path, task.threads, extra=True)
+        try:
+            self.write(1, 2, 0, 1.0)
+        except peer.Died:  # its code for AMX does, if gcc 12 compiled it
+            self.version += ", weights not repacked: that crashes here"
+            self._process = peer.LlamaProcess(path, task.threads, extra=False)
+
+    def write(self, rows: int, new: int, seed: int, temperature: float) -> Array:
+        return self._process.write(self._prompt, rows, new, seed, temperature)
+
+
 def installed(task: Task, only: Sequence[str] = ()) -> tuple[list[DecodingEngine], dict[str, str]]:
     """The engines there are, and the absent ones with why. only: names to begin with, if not
     all."""
@@ -220,6 +244,7 @@ def installed(task: Task, only: Sequence[str] = ()) -> tuple[list[DecodingEngine
         "torch loop int8": lambda: TorchLoop(task, "torch loop int8", loops.with_cache, True),
         "CTranslate2 float32": lambda: CTranslate2(task, twin, "float32"),
         "CTranslate2 int8": lambda: CTranslate2(task, twin, "int8"),
+        "llama.cpp Q8_0": lambda: LlamaCpp(task),
     }
     found: list[DecodingEngine] = []
     absent: dict[str, str] = {}
