@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .cache import written_whole
 from .checkpoint_common import Checkpoint, CheckpointError, checked, make_config
@@ -80,7 +78,7 @@ def load_boxed(folder: Path, load: Callable[[str], Checkpoint]) -> Checkpoint:
     alpha = card.get("alpha")
     if not isinstance(alpha, int | float):
         raise CheckpointError(f"{folder}: config.json lacks alpha; fetch the folder again")
-    state = {n: t for n, t in found.state_dict.items() if n != "lm_head.weight" or not config.tied}
+    state = {n: t for n, t in found.arrays.items() if n != "lm_head.weight" or not config.tied}
     for name, tensor in tensors.items():
         stem, low, which = name.rpartition(".lora_")
         if not low:
@@ -92,15 +90,15 @@ def load_boxed(folder: Path, load: Callable[[str], Checkpoint]) -> Checkpoint:
                 raise CheckpointError(
                     f"{folder}: {name} does not fit {base!r}; use the base it was trained on"
                 )
-            change = (alpha / a.shape[0]) * (tensor @ a)
-            state[weight] = state[weight].float() + change
+            change = np.float32(alpha / a.shape[0]) * (tensor @ a)
+            state[weight] = state[weight] + change
     return checked(config, state, found.tokenizer, folder.name, str(folder), style)
 
 
 def save_boxed(
     folder: Path,
     config: GPTConfig,
-    state: Mapping[str, Tensor],
+    state: Mapping[str, Any],
     tokenizer: Mapping[str, Any],
     *,
     dtype: str = "int8",
@@ -115,7 +113,7 @@ def save_boxed(
     for name, tensor in state.items():
         if name == "lm_head.weight" and config.tied:
             continue
-        array = tensor.detach().float().numpy()
+        array = _float32(tensor)
         if array.ndim < 2 or "wse" in name:
             arrays[name] = array
         elif dtype == "float16":
@@ -134,7 +132,7 @@ def save_boxed(
 def save_adapter(
     folder: Path,
     config: GPTConfig,
-    adapter: Mapping[str, Tensor],
+    adapter: Mapping[str, Any],
     *,
     base: str,
     alpha: float,
@@ -145,7 +143,7 @@ def save_adapter(
     states as float32."""
     arrays = {}
     for name, tensor in adapter.items():
-        array = tensor.detach().float().numpy()
+        array = _float32(tensor)
         arrays[name] = array if "wse" in name else array.astype(np.float16)
     card = {
         "model_type": MODEL_TYPE, "gpt": asdict(config), "prompt_style": prompt_style,
@@ -173,7 +171,14 @@ def _write(folder: Path, card: Mapping[str, Any], arrays: Mapping[str, Array]) -
         temporary.write_text(json.dumps(card, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _float32(tensor: Any) -> Array:
+    """A torch tensor or an array as float32."""
+    if hasattr(tensor, "detach"):
+        tensor = tensor.detach().float().cpu().numpy()
+    return np.asarray(tensor, np.float32)
+
+
+def _tensors(path: Path) -> dict[str, Array]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -184,7 +189,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             f"{path}: cannot be read as safetensors; it is absent, damaged or truncated: install "
             "or fetch it again"
         ) from None
-    found: dict[str, Tensor] = {}
+    found: dict[str, Array] = {}
     for name, array in arrays.items():
         if name.endswith(_SCALE):
             continue
@@ -193,5 +198,5 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             if scale is None or scale.shape != array.shape[:1]:
                 raise CheckpointError(f"{path}: {name} lacks its scales; fetch it again")
             array = array.astype(np.float32) * scale[:, None]
-        found[name] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+        found[name] = np.ascontiguousarray(array, np.float32)
     return found

@@ -53,7 +53,8 @@ def walk(
         if row[0, LINE] != line and not _ended(before, sizes):
             return None
         out[step : step + 1] = budget_of(lattice, row, sizes)
-    return out if lattice.finished(row)[0] else None
+    whole = lattice.finished(row)[0] and row[0, LINE] == len(lattice.form.lines)
+    return out if whole else None
 
 
 def _ended(state: int, sizes: Sizes) -> bool:
