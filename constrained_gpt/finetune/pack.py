@@ -30,7 +30,9 @@ def pack(
     folder, base = Path(out), said.get("init")
     about = {"steps": content.get("iter_num")}
     lora, alpha = content.get("lora") or {}, said.get("lora_alpha")
-    if lora and base in REGISTRY:
+    if said.get("lora") and base in REGISTRY:
+        if not lora:
+            raise ValueError(f"{ckpt} holds merged weights alone; pack the run's ckpt.pt instead")
         alpha = 2.0 * int(said["lora"]) if alpha is None else float(alpha)
         save_adapter(
             folder, checkpoint.config, lora, base=base, alpha=alpha,
