@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import device as devices
+from .prefix_cache import PrefixCache
 from .tokenizer import Tokenizer
 
 DTYPES = ("float32", "bfloat16", "float16")  # of the engine on torch
@@ -35,6 +36,7 @@ class Engine(ABC):
     max_positions: int
     device: Any
     dtype: Any
+    _prefixes: PrefixCache[Any]
 
     @classmethod
     def from_pretrained(
@@ -68,7 +70,14 @@ class Engine(ABC):
         self, ids: Sequence[int], batch: int, max_new: int
     ) -> tuple[Any, npt.NDArray[np.float32]]:
         """Read the prompt once for the whole batch. Returns the cache for `batch` rows that may
-        grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,)."""
+        grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,).
+
+        Prompts read lately are not read again (`forget_prompts`); the result is the same.
+        """
+
+    def forget_prompts(self) -> None:
+        """Give back the memory of prompts read before, and read them anew when they come again."""
+        self._prefixes.clear()
 
     @abstractmethod
     def decode_step(self, cache: Any, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

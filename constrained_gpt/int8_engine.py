@@ -23,7 +23,8 @@ from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
 from .kernels.attention import QUERIES, score_room
 from .kernels.int8 import LANES, PANEL, ROWS, pack, padded
-from .slot_cache import SlotCache
+from .prefix_cache import PrefixCache
+from .slot_cache import Prefix, SlotCache, room_for_prefix
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Int8Engine(Engine):
         self._layout = tile_layout()
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
+        self._prefixes: PrefixCache[Prefix] = PrefixCache()
         self._packed: dict[bytes, tuple[Array, Array]] = {}
 
     @classmethod
@@ -90,15 +92,19 @@ class Int8Engine(Engine):
     ) -> tuple[SlotCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache for `batch` rows, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
+        known = self._prefixes.get(prompt)
+        if known is not None:
+            return SlotCache(known[0], int(batch), int(max_new)), known[1]
         shape = self.model.shape
-        cache = SlotCache(
-            shape.layers, shape.kv_heads, shape.head, prompt.size, int(batch), int(max_new)
-        )
+        prefix = room_for_prefix(shape.layers, shape.kv_heads, shape.head, prompt.size)
+        cache = SlotCache(prefix, int(batch), int(max_new))
         with self._lock:
             room = self._room_for(prompt.size, cache.positions)
             slots = np.zeros(prompt.size, np.int64)
             self._forward(cache, prompt, slots, np.zeros(2, np.int64), True, room)
-            return cache, self._logits(room, np.array([prompt.size - 1]))[0]
+            logits = self._logits(room, np.array([prompt.size - 1]))[0]
+        self._prefixes.put(prompt, prefix, logits, sum(part.nbytes for part in prefix))
+        return cache, logits
 
     def decode_step(self, cache: SlotCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Give every row its next token, (B,); the logits after it, float32 (B, n_vocab)."""

@@ -20,6 +20,7 @@ from .engine_calls import checked_prompt, checked_tokens
 from .kv_cache import KVCache
 from .linear import steady
 from .model import GPT
+from .prefix_cache import PrefixCache
 from .tokenizer import Tokenizer
 
 _BLOCK = 2048  # rows of the sorted output layer that are multiplied or not
@@ -34,6 +35,7 @@ class TorchEngine(Engine):
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self._head = model.lm_head.weight.detach()  # (V, C)
+        self._prefixes: PrefixCache[tuple[Tensor, Tensor]] = PrefixCache()
         self._sorted: dict[bytes, list[nn.Module]] = {}
         self.model = _for_inference(model)
         self.tokenizer = tokenizer
@@ -67,9 +69,13 @@ class TorchEngine(Engine):
     ) -> tuple[KVCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
+        known = self._prefixes.get(prompt)
+        if known is not None:
+            return KVCache(*known[0], int(batch), int(max_new)), known[1]
         hidden, k, v = self.model.prefill(self._tensor(prompt))  # (1, C), (L, KV, P, d) twice
-        cache = KVCache(k, v, int(batch), int(max_new))
-        return cache, self._logits(hidden)[0]
+        logits = self._logits(hidden)[0]
+        self._prefixes.put(prompt, (k, v), logits, k.nbytes + v.nbytes)
+        return KVCache(k, v, int(batch), int(max_new)), logits
 
     @torch.inference_mode()
     def decode_step(self, cache: KVCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
