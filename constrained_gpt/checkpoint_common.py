@@ -30,12 +30,14 @@ class CheckpointError(ValueError):
 @dataclass(frozen=True)
 class Checkpoint:
     """A model as loaded: float32 arrays under nanoGPT's names, in the layout of torch's Linear. A
-    tied head is there under both of its names."""
+    tied head is there under both of its names. prompt_style: how it was trained to be asked
+    (`prompts.STYLES`); None: as its tokenizer suggests."""
 
     config: GPTConfig
     arrays: Mapping[str, FloatArray]
     tokenizer: Tokenizer
     name: str
+    prompt_style: str | None = None
 
     @property
     def state_dict(self) -> dict[str, Tensor]:
@@ -46,7 +48,12 @@ class Checkpoint:
 
 
 def checked(
-    config: GPTConfig, state: Mapping[str, FloatArray], tokenizer: Tokenizer, name: str, source: str
+    config: GPTConfig,
+    state: Mapping[str, FloatArray],
+    tokenizer: Tokenizer,
+    name: str,
+    source: str,
+    prompt_style: str | None = None,
 ) -> Checkpoint:
     """A Checkpoint whose arrays are exactly those the configuration asks for, or a
     CheckpointError."""
@@ -76,7 +83,7 @@ def checked(
     arrays = {n: state[n] for n in wanted}
     if config.tied:
         arrays["lm_head.weight"] = arrays["transformer.wte.weight"]
-    return Checkpoint(config, arrays, tokenizer, name)
+    return Checkpoint(config, arrays, tokenizer, name, prompt_style)
 
 
 def check_tokenizer(config: GPTConfig, tokenizer: Tokenizer, source: str) -> None:

@@ -57,7 +57,10 @@ def load_nanogpt(path: Path, tokenizer_of: TokenizerOf) -> Checkpoint:
     apart = table is not None and head is not None and not _same(table, head)
     config = make_config(str(path), **{**args, "tied": not apart})
     tokenizer = _tokenizer(path, content, config.vocab_size, tokenizer_of)
-    return checked(config, _arrays(path, state), tokenizer, path.stem, str(path))
+    said = content.get("config")
+    style = said.get("prompt_style") if isinstance(said, dict) else None
+    style = style if isinstance(style, str) else None
+    return checked(config, _arrays(path, state), tokenizer, path.stem, str(path), style)
 
 
 def _arrays(path: Path, state: dict[str, Tensor]) -> dict[str, FloatArray]:

@@ -27,7 +27,9 @@ class Engine(ABC):
     """A model, its tokenizer, and the calls that decoding needs.
 
     A row's logits depend, to the bit, on that row alone. name: as asked for; n_vocab: logits of a
-    row; max_positions: tokens it can hold, the prompt's among them.
+    row; max_positions: tokens it can hold, the prompt's among them. state_sizes, n_states:
+    what it knows of lattice states (`lattice.budget`), 0 for nothing; prompt_style: see
+    `Checkpoint`.
     """
 
     name: str
@@ -36,6 +38,9 @@ class Engine(ABC):
     max_positions: int
     device: Any
     dtype: Any
+    state_sizes: tuple[int, int] = (0, 0)
+    n_states: int = 0
+    prompt_style: str | None = None
     _prefixes: PrefixCache[Any]
 
     @classmethod
@@ -67,12 +72,18 @@ class Engine(ABC):
 
     @abstractmethod
     def prefill(
-        self, ids: Sequence[int], batch: int, max_new: int
+        self,
+        ids: Sequence[int],
+        batch: int,
+        max_new: int,
+        states: npt.NDArray[np.integer] | None = None,
     ) -> tuple[Any, npt.NDArray[np.float32]]:
         """Read the prompt once for the whole batch. Returns the cache for `batch` rows that may
         grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,).
 
-        Prompts read lately are not read again (`forget_prompts`); the result is the same.
+        states, here and below: the lattice state after each token that is read (`lattice.budget`),
+        for a model that knows them; None: no state. Prompts read lately are not read again
+        (`forget_prompts`); the result is the same.
         """
 
     def forget_prompts(self) -> None:
@@ -80,7 +91,12 @@ class Engine(ABC):
         self._prefixes.clear()
 
     @abstractmethod
-    def decode_step(self, cache: Any, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def decode_step(
+        self,
+        cache: Any,
+        tokens: npt.NDArray[np.int64],
+        states: npt.NDArray[np.integer] | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Give every row its next token, (B,); returns the logits after it, (B, n_vocab)."""
 
     @abstractmethod
@@ -92,11 +108,13 @@ class Engine(ABC):
         prefix: npt.NDArray[np.integer],
         extra_start: npt.NDArray[np.int64],
         extra_token: npt.NDArray[np.integer],
+        states: npt.NDArray[np.integer] | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `decode_step`, for some of the logits: (slice (B, W), extra (E,)), float32.
 
         slice[b, i] is row b's logit of token order[i], for i < prefix[b] <= W; extra[e] is that of
-        extra_token[e] in the row b with extra_start[b] <= e < extra_start[b + 1].
+        extra_token[e] in the row b with extra_start[b] <= e < extra_start[b + 1]. On a CPU these
+        are the numbers of `decode_step` to the bit.
         """
 
     def __repr__(self) -> str:

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .engine import INT8, Engine
-from .engine_calls import checked_prompt, checked_tokens
+from .engine_calls import checked_prompt, checked_slice, checked_states, checked_tokens
 from .int8_model import Int8Model, load
 from .kernels import decoder as kd
 from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
 from .kernels.attention import QUERIES, score_room
 from .kernels.int8 import LANES, PANEL, ROWS, pack, padded
-from .prefix_cache import PrefixCache
+from .prefix_cache import PrefixCache, prompt_key
 from .slot_cache import Prefix, SlotCache, room_for_prefix
 from .tokenizer import Tokenizer
 
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
 Array = npt.NDArray[Any]
-
-
-def _pairs(rows: Array) -> Array:
-    """Where the two rows of bytes of each row lie."""
-    return np.stack([2 * rows, 2 * rows + 1], axis=1).reshape(-1)
 
 
 class Int8Engine(Engine):
@@ -54,17 +49,23 @@ class Int8Engine(Engine):
         n_vocab: int,
         max_positions: int,
         threads: int | None = None,
+        state_sizes: tuple[int, int] = (0, 0),
+        prompt_style: str | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
         self.n_vocab = n_vocab
         self.max_positions = max_positions
+        self.state_sizes = state_sizes
+        self.n_states = len(model.weights.states) if state_sizes[0] else 0
+        self.prompt_style = prompt_style
         self._team = shared_team() if threads is None else Team(threads)
         self._layout = tile_layout()
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
         self._prefixes: PrefixCache[Prefix] = PrefixCache()
+        self._slices = np.empty(0, np.float32)  # logits of `decode_slice`
         self._packed: dict[bytes, tuple[Array, Array]] = {}
 
     @classmethod
@@ -74,6 +75,8 @@ class Int8Engine(Engine):
         return cls(
             found.model, found.tokenizer, found.name, n_vocab=found.config.vocab_size,
             max_positions=found.config.block_size,
+            state_sizes=(found.config.state_lines, found.config.state_left),
+            prompt_style=found.prompt_style,
         )  # fmt: skip
 
     @classmethod
@@ -83,34 +86,40 @@ class Int8Engine(Engine):
         return cls(
             Int8Model.quantize(config, checkpoint.arrays), checkpoint.tokenizer,
             checkpoint.name, n_vocab=config.vocab_size, max_positions=config.block_size,
-            threads=threads,
+            threads=threads, state_sizes=(config.state_lines, config.state_left),
+            prompt_style=checkpoint.prompt_style,
         )  # fmt: skip
 
     # -- the calls of decoding --------------------------------------------------------------
     def prefill(
-        self, ids: Sequence[int], batch: int, max_new: int
+        self, ids: Sequence[int], batch: int, max_new: int, states: Array | None = None
     ) -> tuple[SlotCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache for `batch` rows, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
-        known = self._prefixes.get(prompt)
-        if known is not None:
-            return SlotCache(known[0], int(batch), int(max_new)), known[1]
+        known = self._states(states, prompt)
+        key = prompt_key(prompt, states)
+        read = self._prefixes.get(key)
+        if read is not None:
+            return SlotCache(read[0], int(batch), int(max_new)), read[1]
         shape = self.model.shape
         prefix = room_for_prefix(shape.layers, shape.kv_heads, shape.head, prompt.size)
         cache = SlotCache(prefix, int(batch), int(max_new))
         with self._lock:
             room = self._room_for(prompt.size, cache.positions)
             slots = np.zeros(prompt.size, np.int64)
-            self._forward(cache, prompt, slots, np.zeros(2, np.int64), True, room)
+            self._forward(cache, prompt, known, slots, np.zeros(2, np.int64), True, room)
             logits = self._logits(room, np.array([prompt.size - 1]))[0]
-        self._prefixes.put(prompt, prefix, logits, sum(part.nbytes for part in prefix))
+        self._prefixes.put(key, prefix, logits, sum(part.nbytes for part in prefix))
         return cache, logits
 
-    def decode_step(self, cache: SlotCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def decode_step(
+        self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array | None = None
+    ) -> npt.NDArray[Any]:
         """Give every row its next token, (B,); the logits after it, float32 (B, n_vocab)."""
         new = checked_tokens(self, cache, tokens)
+        known = self._states(states, new)
         with self._lock:
-            return self._logits(self._step(cache, new), np.arange(cache.batch))
+            return self._logits(self._step(cache, new, known), np.arange(cache.batch))
 
     def decode_slice(
         self,
@@ -120,41 +129,53 @@ class Int8Engine(Engine):
         prefix: npt.NDArray[np.integer],
         extra_start: npt.NDArray[np.int64],
         extra_token: npt.NDArray[np.integer],
+        states: Array | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens."""
+        """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens; the
+        former in an array that the next call writes over."""
         new = checked_tokens(self, cache, tokens)
+        known = self._states(states, new)
+        order, need, extra_start, extra_token = checked_slice(
+            self, cache.batch, order, prefix, extra_start, extra_token
+        )
         model = self.model
-        need = np.asarray(prefix, np.int64)
         by_need = np.argsort(-need, kind="stable")
         extra = np.empty(len(extra_token), np.float32)
         with self._lock:
-            room = self._step(cache, new)
             codes, scales = self._output_layer(order)
-            ranked = self._head(room, by_need, need[by_need], codes, scales)
-            self._team.run(
-                kd.token_logits, model.head, model.head_scales, room,
-                np.ascontiguousarray(extra_start, np.int64),
-                np.ascontiguousarray(extra_token, np.int64), extra,
+            wide = padded(int(need.max(initial=0)))
+            if self._slices.size < cache.batch * wide:
+                self._slices = np.empty(cache.batch * wide, np.float32)
+            out = self._slices[: cache.batch * wide].reshape(cache.batch, wide)
+            room = self._room_for(cache.batch, cache.positions)
+            position = np.array([cache.prefix_length, cache.length], np.int64)
+            self._run(
+                kd.forward_slice, model.shape, model.weights, cache.arrays, new, known,
+                cache.slots, position, room, by_need, need[by_need], codes, scales, out,
+                model.head, model.head_scales, extra_start, extra_token, extra,
             )  # fmt: skip
-        out = np.empty_like(ranked)
-        out[by_need] = ranked
+            cache.advance()
         return out, extra
 
     # -- what they share --------------------------------------------------------------------
-    def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64]) -> kd.Room:
+    def _states(self, states: Array | None, tokens: npt.NDArray[np.int64]) -> Array:
+        known = checked_states(self, states, len(tokens))
+        return np.zeros(len(tokens), np.int64) if known is None else known
+
+    def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array) -> kd.Room:
         room = self._room_for(cache.batch, cache.positions)
         position = np.array([cache.prefix_length, cache.length], np.int64)
-        self._forward(cache, tokens, cache.slots, position, False, room)
+        self._forward(cache, tokens, states, cache.slots, position, False, room)
         cache.advance()
         return room
 
     def _forward(
-        self, cache: SlotCache, tokens: Array, slots: Array, position: Array, prefill: bool,
-        room: kd.Room,
+        self, cache: SlotCache, tokens: Array, states: Array, slots: Array, position: Array,
+        prefill: bool, room: kd.Room,
     ) -> None:  # fmt: skip
         model = self.model
-        self._team.run(
-            kd.forward, model.shape, model.weights, cache.arrays, tokens, slots, position,
+        self._run(
+            kd.forward, model.shape, model.weights, cache.arrays, tokens, states, slots, position,
             prefill, room,
         )  # fmt: skip
 
@@ -167,11 +188,15 @@ class Int8Engine(Engine):
         self, room: kd.Room, rows: Array, need: Array, codes: Array, scales: Array
     ) -> npt.NDArray[np.float32]:
         out = np.empty((len(rows), padded(int(need.max(initial=0)))), np.float32)
-        self._team.run(
-            kd.head_logits, codes, scales, np.zeros_like(scales), room.bytes[_pairs(rows)],
-            room.scales[rows], room.sums[rows], need, room.acc, room.panel, room.layout, out,
-        )  # fmt: skip
+        self._run(kd.head_logits, codes, scales, room, rows, need, np.arange(len(rows)), out)
         return out
+
+    def _run(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            self._team.run(function, *args)
+        except BaseException:
+            self._room = None  # a thread that was left behind may still write there
+            raise
 
     def _output_layer(self, order: npt.NDArray[np.int32] | None) -> tuple[Array, Array]:
         """The output layer packed, its rows in `order` (None: as they are), made once."""
@@ -213,6 +238,9 @@ class Int8Engine(Engine):
             queries=np.zeros((threads, chunk * group * head), np.float32),
             found=np.zeros((threads, chunk * group * head), np.float32),
             places=np.zeros((threads, 2 * chunk), np.int64),
+            picked=np.zeros((2 * rows, columns), np.int8),
+            picked_scales=np.zeros(rows, np.float32),
+            picked_sums=np.zeros(rows, np.int32),
             layout=self._layout,
         )
         return room

@@ -24,7 +24,7 @@ from .kernels.int8 import LARGEST, PANEL, pack, padded, quantize_weight
 from .model_config import GPTConfig
 from .tokenizer import Tokenizer
 
-VERSION = 1  # of the quantiser and of the arrays on disk; raise it when either changes
+VERSION = 2  # of the quantiser and of the arrays on disk; raise it when either changes
 KIND = "int8"
 KEPT = 4  # models kept on disk: those used last
 _MLPS = {"gelu": kd.GELU, "gelu_tanh": kd.GELU_TANH, "swiglu": kd.SWIGLU}
@@ -99,10 +99,14 @@ class Int8Model:
             frequency = (1.0 / np.float64(config.rope_theta) ** (half / d)).astype(np.float32)
             angle = np.outer(np.arange(config.block_size, dtype=np.float32), frequency)
             cos, sin = np.cos(angle), np.sin(angle)
+        states = np.zeros((1, shape.width), np.float32)
+        if config.n_states:
+            table = state_table(config, array("transformer.wse.weight"))
+            states = np.pad(table, ((0, 0), (0, shape.width - c)))
         weights = kd.Weights(
             np.concatenate(codes), code_at, np.concatenate(scales),
             np.concatenate(biases).astype(np.float32), scale_at, rows_of, columns_of, norms,
-            embedding, embedding_scales, positions.astype(np.float32), cos, sin,
+            embedding, embedding_scales, positions.astype(np.float32), cos, sin, states,
         )  # fmt: skip
         return cls(shape, weights, head, head_scales, pack(head))
 
@@ -126,6 +130,16 @@ class Int8Model:
         """Bytes of all weights, a tied output layer once."""
         own = sum(array.nbytes for array in self.weights)
         return own if self.head is self.weights.embedding else own + self.head.nbytes
+
+
+def state_table(config: GPTConfig, weight: Array) -> Array:
+    """The vector of every lattice state, as `model.StateEmbedding` makes it: float32 (n_states,
+    C)."""
+    sizes = (config.state_lines, config.state_lines + config.state_left)
+    line, left, inside = np.split(weight, sizes)
+    inside = np.concatenate([np.zeros_like(inside), inside])  # (2, C)
+    every = line[:, None, None] + left[None, :, None] + inside  # (lines, left, 2, C)
+    return np.concatenate([np.zeros_like(inside[:1]), every.reshape(-1, inside.shape[1])])
 
 
 def _paired(rows: Array, inner: int) -> Array:
@@ -155,6 +169,7 @@ class Loaded:
     config: GPTConfig
     tokenizer: Tokenizer
     name: str
+    prompt_style: str | None
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Loaded:
@@ -163,16 +178,19 @@ def load(name_or_path: str | os.PathLike[str]) -> Loaded:
     key = _key(source)
     kept = cache.load_arrays(KIND, key)
     if kept is not None:
-        config = GPTConfig(**json.loads(kept["config"].tobytes()))
+        said = json.loads(kept["config"].tobytes())
+        style = said.pop("prompt_style")
+        config = GPTConfig(**said)
         tokenizer = checkpoint.load_tokenizer(name_or_path)
         checkpoint.check_tokenizer(config, tokenizer, str(source.path))
-        return Loaded(Int8Model.from_arrays(config, kept), config, tokenizer, source.name)
+        return Loaded(Int8Model.from_arrays(config, kept), config, tokenizer, source.name, style)
     whole = checkpoint.load(name_or_path)
     model = Int8Model.quantize(whole.config, whole.arrays)
-    settings = json.dumps(dataclasses.asdict(whole.config)).encode()
+    said = {**dataclasses.asdict(whole.config), "prompt_style": whole.prompt_style}
+    settings = json.dumps(said).encode()
     arrays = {"config": np.frombuffer(settings, np.uint8), **model.arrays()}
     cache.save_arrays(KIND, key, arrays, keep=KEPT)
-    return Loaded(model, whole.config, whole.tokenizer, whole.name)
+    return Loaded(model, whole.config, whole.tokenizer, whole.name, whole.prompt_style)
 
 
 def _key(source: checkpoint.Source) -> str:

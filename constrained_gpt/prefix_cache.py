@@ -20,6 +20,12 @@ BYTES = 1 << 27
 Prefix = TypeVar("Prefix")
 
 
+def prompt_key(ids: npt.NDArray[np.int64], states: npt.NDArray[np.integer] | None = None) -> bytes:
+    """What a prompt is known by: its ids, and the lattice state after each where there are any."""
+    seen = b"" if states is None else np.asarray(states, np.int64).tobytes()
+    return len(ids).to_bytes(8, "little") + ids.tobytes() + seen
+
+
 @dataclass(frozen=True)
 class _Read(Generic[Prefix]):
     prefix: Prefix
@@ -36,27 +42,24 @@ class PrefixCache(Generic[Prefix]):
         self._held: OrderedDict[bytes, _Read[Prefix]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, ids: npt.NDArray[np.int64]) -> tuple[Prefix, npt.NDArray[np.float32]] | None:
+    def get(self, key: bytes) -> tuple[Prefix, npt.NDArray[np.float32]] | None:
         """What `put` was given for this prompt, the logits as a copy; None if it is not held."""
         with self._lock:
-            found = self._held.get(ids.tobytes())
+            found = self._held.get(key)
             if found is None:
                 return None
-            self._held.move_to_end(ids.tobytes())
+            self._held.move_to_end(key)
         return found.prefix, found.logits.copy()
 
     def put(
-        self,
-        ids: npt.NDArray[np.int64],
-        prefix: Prefix,
-        logits: npt.NDArray[np.float32],
-        n_bytes: int,
+        self, key: bytes, prefix: Prefix, logits: npt.NDArray[np.float32], n_bytes: int
     ) -> None:
-        """Hold the keys and values of a prompt, `n_bytes` of them, and the logits after it."""
+        """Hold the keys and values of a prompt (`prompt_key`), `n_bytes` of them, and the logits
+        after it."""
         read = _Read(prefix, logits.copy(), n_bytes + logits.nbytes)
         with self._lock:
-            self._held.pop(ids.tobytes(), None)
-            self._held[ids.tobytes()] = read
+            self._held.pop(key, None)
+            self._held[key] = read
             while len(self._held) > self.prompts or self.nbytes() > self.n_bytes:
                 self._held.popitem(last=False)
 

@@ -310,6 +310,62 @@ def swiglu(typingctx: Any, x: Any, gate: Any, up: Any, size: Any, out: Any, at: 
 
 
 @intrinsic
+def scale_shift(
+    typingctx: Any, x: Any, at: Any, size: Any, less: Any, factor: Any, gain: Any, shift: Any,
+    out: Any, out_at: Any,
+) -> Any:  # fmt: skip
+    """out[out_at + i] = (x[at + i] - less) * factor * gain[i] + shift[i] for `size` numbers (whole
+    LANES), all float32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, at, size, less, factor, gain_, shift_, out_, out_at = args
+        kinds = signature.args
+        vector = ir.VectorType(_F32, LANES)
+        taken = _Vector(builder, _splat(builder, less, LANES))
+        many = _Vector(builder, _splat(builder, factor, LANES))
+        loop = _Loop(builder, size, LANES, [])
+
+        def lanes(which: int, array: Any, place: Any) -> Any:
+            return _pointer(context, builder, kinds[which], array, place, vector)
+
+        value = _Vector(builder, _load(builder, lanes(0, x_, builder.add(at, loop.index)), 4))
+        weight = _Vector(builder, _load(builder, lanes(5, gain_, loop.index), 4))
+        more = _Vector(builder, _load(builder, lanes(6, shift_, loop.index), 4))
+        result = (value - taken) * many * weight + more
+        place = lanes(7, out_, builder.add(out_at, loop.index))
+        builder.store(result.value, place).align = 4
+        loop.close([])
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(
+        x, whole, whole, types.float32, types.float32, gain, shift, out, whole
+    ), codegen
+
+
+@intrinsic
+def scaled(typingctx: Any, x: Any, at: Any, size: Any, factor: Any, out: Any, out_at: Any) -> Any:
+    """out[out_at + i] = x[at + i] * factor for `size` float32 (whole LANES)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, at, size, factor, out_, out_at = args
+        kinds = signature.args
+        vector = ir.VectorType(_F32, LANES)
+        many = _Vector(builder, _splat(builder, factor, LANES))
+        loop = _Loop(builder, size, LANES, [])
+        where = _pointer(context, builder, kinds[0], x_, builder.add(at, loop.index), vector)
+        result = _Vector(builder, _load(builder, where, 4)) * many
+        place = builder.add(out_at, loop.index)
+        pointer = _pointer(context, builder, kinds[4], out_, place, vector)
+        builder.store(result.value, pointer).align = 4
+        loop.close([])
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(x, whole, whole, types.float32, out, whole), codegen
+
+
+@intrinsic
 def exp_less(typingctx: Any, x: Any, size: Any, less: Any) -> Any:
     """x[i] = e^(x[i] - less) for the first `size` numbers (whole LANES)."""
 
@@ -535,7 +591,8 @@ def _sum_lanes_of_four(builder: Any, vectors: list[Any]) -> Any:
         eights.append(builder.fadd(low, high))
     blocks = [i for start in (0, 8, 16, 24) for i in range(start, start + 4)]
     fours = builder.fadd(
-        _shuffled(builder, *eights, blocks), _shuffled(builder, *eights, [i + 4 for i in blocks])
+        _shuffled(builder, eights[0], eights[1], blocks),
+        _shuffled(builder, eights[0], eights[1], [i + 4 for i in blocks]),
     )
     for step in (2, 1):
         moved = [i - i % 4 + (i + step) % 4 for i in range(16)]
@@ -882,6 +939,11 @@ def _tiles(high: int, wide: int) -> Any:
             spare = tile[high * wide :]
             rows, weights = spare[:high], spare[high:]
             stride = ir.Constant(_I64, PANEL * GROUP)
+            panel = builder.mul(groups, stride)
+            fetch = builder.module.declare_intrinsic(
+                "llvm.prefetch", [byte], ir.FunctionType(nothing, [byte, _I32, _I32, _I32])
+            )
+            hints = [ir.Constant(_I32, hint) for hint in (0, 2, 1)]  # to read, into L2, data
             for first in range(0, PANEL // LANES, wide):
                 for s in sums.values():
                     builder.call(clear, [s])
@@ -892,6 +954,12 @@ def _tiles(high: int, wide: int) -> Any:
                     where = _pointer(context, builder, kinds[0], x_, builder.add(along, down), _I8)
                     builder.call(load, [rows[h], where, x_stride])
                 row = builder.add(w_at, builder.mul(loop.index, stride))
+                for line in range(TILE_ROWS * wide):  # the same of the next panel, on its way
+                    down, across = divmod(line, wide)
+                    ahead = PANEL * GROUP * down + LANES * GROUP * (first + across)
+                    at = builder.add(builder.add(row, panel), ir.Constant(_I64, ahead))
+                    where = _pointer(context, builder, kinds[3], w_, at, _I8)
+                    builder.call(fetch, [where, *hints])
                 for c in range(wide):
                     at = builder.add(row, ir.Constant(_I64, LANES * GROUP * (first + c)))
                     mine = weights[c % len(weights)]
@@ -915,44 +983,54 @@ def _tiles(high: int, wide: int) -> Any:
 panel_tiles_16, panel_tiles_32 = _tiles(1, 4), _tiles(2, 2)
 
 
-@intrinsic
-def weigh_panel(
-    typingctx: Any, acc: Any, acc_at: Any, less: Any, factor: Any, scales: Any, bias: Any, at: Any,
-    out: Any, out_at: Any,
-) -> Any:  # fmt: skip
-    """out[out_at + c] = (32 acc[acc_at + c] + acc[acc_at + PANEL + c] - less) * (factor *
-    scales[at + c]) + bias[at + c] for the PANEL columns of a row of `panel_product`.
+def _weighed(adds: bool) -> Any:
+    @intrinsic
+    def weigh_panel(
+        typingctx: Any, acc: Any, acc_at: Any, less: Any, factor: Any, scales: Any, bias: Any,
+        at: Any, out: Any, out_at: Any,
+    ) -> Any:  # fmt: skip
+        """out[out_at + c] = (32 acc[acc_at + c] + acc[acc_at + PANEL + c] - less) * (factor *
+        scales[at + c]) + bias[at + c] for the PANEL columns of a row of `panel_product`; added to
+        what stands there if `adds`.
 
-    acc int32, whole numbers modulo 2^32; the others float32.
-    """
+        acc int32, whole numbers modulo 2^32; the others float32.
+        """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        acc_, acc_at, less, factor, scales_, bias_, at, out_, out_at = args
-        kinds = signature.args
-        floats, ints = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
-        taken = _splat(builder, less, LANES)
-        many = _Vector(builder, _splat(builder, factor, LANES))
-        five = ir.Constant(ints, [5] * LANES)
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            acc_, acc_at, less, factor, scales_, bias_, at, out_, out_at = args
+            kinds = signature.args
+            floats, ints = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+            taken = _splat(builder, less, LANES)
+            many = _Vector(builder, _splat(builder, factor, LANES))
+            five = ir.Constant(ints, [5] * LANES)
 
-        def lanes(which: int, array: Any, place: Any, shift: int, kind: Any) -> Any:
-            where = builder.add(place, ir.Constant(_I64, shift))
-            return _pointer(context, builder, kinds[which], array, where, kind)
+            def lanes(which: int, array: Any, place: Any, shift: int, kind: Any) -> Any:
+                where = builder.add(place, ir.Constant(_I64, shift))
+                return _pointer(context, builder, kinds[which], array, where, kind)
 
-        for c in range(0, PANEL, LANES):
-            high = _load(builder, lanes(0, acc_, acc_at, c, ints), 4)
-            low = _load(builder, lanes(0, acc_, acc_at, PANEL + c, ints), 4)
-            whole = builder.sub(builder.add(builder.shl(high, five), low), taken)
-            value = _Vector(builder, builder.sitofp(whole, floats))
-            scale = _Vector(builder, _load(builder, lanes(4, scales_, at, c, floats), 4))
-            shift = _Vector(builder, _load(builder, lanes(5, bias_, at, c, floats), 4))
-            result = value * (many * scale) + shift
-            builder.store(result.value, lanes(7, out_, out_at, c, floats)).align = 4
-        return context.get_dummy_value()
+            for c in range(0, PANEL, LANES):
+                high = _load(builder, lanes(0, acc_, acc_at, c, ints), 4)
+                low = _load(builder, lanes(0, acc_, acc_at, PANEL + c, ints), 4)
+                whole = builder.sub(builder.add(builder.shl(high, five), low), taken)
+                value = _Vector(builder, builder.sitofp(whole, floats))
+                scale = _Vector(builder, _load(builder, lanes(4, scales_, at, c, floats), 4))
+                shift = _Vector(builder, _load(builder, lanes(5, bias_, at, c, floats), 4))
+                result = value * (many * scale) + shift
+                place = lanes(7, out_, out_at, c, floats)
+                if adds:
+                    result = _Vector(builder, _load(builder, place, 4)) + result
+                builder.store(result.value, place).align = 4
+            return context.get_dummy_value()
 
-    whole = types.intp
-    return types.void(
-        acc, whole, types.int32, types.float32, scales, bias, whole, out, whole
-    ), codegen
+        whole = types.intp
+        return types.void(
+            acc, whole, types.int32, types.float32, scales, bias, whole, out, whole
+        ), codegen
+
+    return weigh_panel
+
+
+weigh_panel, add_panel = _weighed(False), _weighed(True)
 
 
 @intrinsic

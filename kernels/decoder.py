@@ -20,6 +20,8 @@ from ._simd import (
     gelu_tanh,
     keep,
     row_product,
+    scale_shift,
+    scaled,
     sum_squares,
     sum_values,
     swiglu,
@@ -57,7 +59,8 @@ class Weights(NamedTuple):
     its scales and biases, float32, from scale_at[l, m] of `scales` and `biases`; rows_of[l, m],
     columns_of[l, m]: its padded sizes N', K'. norms: float32 (2 layers + 1, 2, width), gain and
     shift. embedding: uint8 (V', width) codes, embedding_scales: float32 (V',); positions: float32
-    (T, width); cos, sin: float32 (T, head / 2).
+    (T, width); cos, sin: float32 (T, head / 2). states: float32 (S, width), what is added to a
+    token for a lattice state, row 0 of zeros for none.
     """
 
     codes: np.ndarray
@@ -73,6 +76,7 @@ class Weights(NamedTuple):
     positions: np.ndarray
     cos: np.ndarray
     sin: np.ndarray
+    states: np.ndarray
 
 
 class Cache(NamedTuple):
@@ -90,7 +94,8 @@ class Room(NamedTuple):
     wide); bytes: int8 (2 B, wide), high and low in turn, with scales (B,) and sums int32 (B,); per
     thread: acc int32 (T, ROWS * PANEL), panel float32 (T, B * PANEL), and for up to Q queries of
     C rows at a time: scores float32 (T, Q * `attention.score_room`), queries and found (T, Q d'),
-    places int64 (T, 2 C). layout: `_simd.tile_layout`."""
+    places int64 (T, 2 C). picked, picked_scales, picked_sums: as bytes, scales and sums, in the
+    order of the output layer's work. layout: `_simd.tile_layout`."""
 
     x: np.ndarray
     y: np.ndarray
@@ -103,6 +108,9 @@ class Room(NamedTuple):
     queries: np.ndarray
     found: np.ndarray
     places: np.ndarray
+    picked: np.ndarray
+    picked_scales: np.ndarray
+    picked_sums: np.ndarray
     layout: np.ndarray
 
 
@@ -121,13 +129,11 @@ def _norm_row(shape, norms, which, x, row, out, at):  # type: ignore[no-untyped-
         variance = (sum_squares(flat, base, width, mean) - spare) / size
         variance = max(variance, np.float32(0.0))
         factor = np.float32(1.0) / np.sqrt(variance + np.float32(shape.epsilon))
-        for i in range(width):
-            out[at + i] = (flat[base + i] - mean) * factor * gain[i] + shift[i]
     else:
-        square = sum_squares(flat, base, width, np.float32(0.0)) / size
+        mean = np.float32(0.0)
+        square = sum_squares(flat, base, width, mean) / size
         factor = np.float32(1.0) / np.sqrt(square + np.float32(shape.epsilon))
-        for i in range(width):
-            out[at + i] = flat[base + i] * factor * gain[i]
+    scale_shift(flat, base, width, mean, factor, gain, shift, out, at)
 
 
 @jit
@@ -164,35 +170,31 @@ def project(shape, weights, layer, matrix, rows, room, thread, threads):  # type
     tiles = room.layout[0] != 0
     bytes_ = room.bytes.reshape(-1)
     stride = room.y.shape[1]
-    y, x = room.y.reshape(-1), room.x.reshape(-1)
-    bias = weights.biases
+    y = room.y.reshape(-1)
+    gated = matrix == MLP_IN and shape.mlp == SWIGLU
+    adds = matrix in (ATTENTION_OUT, MLP_OUT)
     for p in range(panels * thread // threads, panels * (thread + 1) // threads):
+        out, out_at, out_stride = y, p * PANEL, stride
+        if adds:
+            out, out_stride = room.x.reshape(-1), shape.width
+        elif gated:
+            out, out_at, out_stride = panel, 0, PANEL
         product_panel(
             bytes_, wide, room.scales, room.sums, rows, weights.codes, code_at + p * PANEL * k,
-            k // 4, weights.scales, bias, scale_at + p * PANEL, tiles, acc, panel,
+            k // 4, weights.scales, weights.biases, scale_at + p * PANEL, tiles, acc, adds, out,
+            out_at, out_stride,
         )  # fmt: skip
-        for m in range(rows):
-            here = m * PANEL
-            if matrix == QKV:
-                at = m * stride + p * PANEL
-                for c in range(PANEL):
-                    y[at + c] = panel[here + c]
-            elif matrix == MLP_IN:
-                if shape.mlp == SWIGLU:
-                    half = PANEL // 2
-                    swiglu(panel, here, here + half, half, y, m * stride + p * half)
-                    continue
+        if gated:
+            half = PANEL // 2
+            for m in range(rows):
+                here = m * PANEL
+                swiglu(panel, here, here + half, half, y, m * stride + p * half)
+        elif matrix == MLP_IN:
+            for m in range(rows):
                 if shape.mlp == GELU_TANH:
-                    gelu_tanh(panel, here, PANEL)
+                    gelu_tanh(y, m * stride + p * PANEL, PANEL)
                 else:
-                    gelu(panel, here, PANEL)
-                at = m * stride + p * PANEL
-                for c in range(PANEL):
-                    y[at + c] = panel[here + c]
-            else:
-                at = m * shape.width + p * PANEL
-                for c in range(PANEL):
-                    x[at + c] += panel[here + c]
+                    gelu(y, m * stride + p * PANEL, PANEL)
 
 
 @jit
@@ -202,6 +204,17 @@ def _turn(values, at, half, cos, sin):  # type: ignore[no-untyped-def]
         a, b = values[at + i], values[at + half + i]
         values[at + i] = a * cos[i] - b * sin[i]
         values[at + half + i] = b * cos[i] + a * sin[i]
+
+
+@jit
+def _keep_row(y, at, d, width, spare, cache, cache_at):  # type: ignore[no-untyped-def]
+    """A key or value of `d` numbers into its row of the cache. spare: zeros from `d` on."""
+    if d == width:
+        keep(y, at, d, cache, cache_at)
+    else:
+        for i in range(d):
+            spare[i] = y[at + i]
+        keep(spare, 0, width, cache, cache_at)
 
 
 @jit
@@ -225,8 +238,9 @@ def attention(  # type: ignore[no-untyped-def]
     low, high = items * thread // threads, items * (thread + 1) // threads
     before = position[0]  # places of the prefix
     length = position[1]  # places of every tail that are filled
-    for i in range(len(queries)):  # what lies between d and `width` stays 0
-        queries[i] = np.float32(0.0)
+    if d != width:  # what lies between stays 0
+        for i in range(len(queries)):
+            queries[i] = np.float32(0.0)
     for item in range(low, high):
         kv, m = item // rows, item % rows
         place = m if prefill else before + length
@@ -235,20 +249,12 @@ def attention(  # type: ignore[no-untyped-def]
             _turn(y, key, d // 2, weights.cos[place], weights.sin[place])
         if prefill:
             at = (kv * p_room + m) * width
-            for i in range(d):
-                queries[i] = y[key + i]
-            keep(queries, 0, width, pk, at)
-            for i in range(d):
-                queries[i] = y[value + i]
-            keep(queries, 0, width, pv, at)
+            _keep_row(y, key, d, width, queries, pk, at)
+            _keep_row(y, value, d, width, queries, pv, at)
         else:
             at = ((slots[m] * kv_heads + kv) * n_room + length) * width
-            for i in range(d):
-                queries[i] = y[key + i]
-            keep(queries, 0, width, tk, at)
-            for i in range(d):
-                queries[i] = y[value + i]
-            keep(queries, 0, width, tv, at)
+            _keep_row(y, key, d, width, queries, tk, at)
+            _keep_row(y, value, d, width, queries, tv, at)
     if prefill:
         meet(barrier, threads)
     item = low
@@ -265,8 +271,11 @@ def attention(  # type: ignore[no-untyped-def]
                 if shape.rope:
                     _turn(y, at, d // 2, weights.cos[place], weights.sin[place])
                 to = (r * group + g) * width
-                for i in range(d):
-                    queries[to + i] = y[at + i] * scale
+                if d == width:
+                    scaled(y, at, d, scale, queries, to)
+                else:
+                    for i in range(d):
+                        queries[to + i] = y[at + i] * scale
         seen = first + many if prefill else before
         attend(
             queries, many, group, width, pk, pv, kv * p_room * width, seen, prefill, tk, tv,
@@ -275,8 +284,11 @@ def attention(  # type: ignore[no-untyped-def]
         for r in range(many):
             for g in range(group):
                 at, to = (first + r) * stride + (kv * group + g) * d, (r * group + g) * width
-                for i in range(d):
-                    y[at + i] = found[to + i]
+                if d == width:
+                    keep(found, to, d, y, at)
+                else:
+                    for i in range(d):
+                        y[at + i] = found[to + i]
         item += many
 
 
@@ -285,15 +297,15 @@ _SHARE = 16  # rows that fill a tile: fewer are not split among threads
 
 @jit
 def forward(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, slots, position, prefill, room
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
 ):  # fmt: skip
     """Take one token a row through all layers; the final norm's bytes are left in `room`.
 
-    tokens, slots: int64 (rows,). position: int64 (2,): places of the prefix, places filled in every
-    tail. prefill: the rows are the prompt, one after another, and fill the prefix; else each row
-    takes the next place of its tail. Called by every thread of a `Team`. Where there are rows
-    enough, the threads part into teams with rows of their own, which never wait for each other and
-    find their rows in their own processor's memory.
+    tokens, states (rows of `Weights.states`), slots: int64 (rows,). position: int64 (2,): places of
+    the prefix, places filled in every tail. prefill: the rows are the prompt, one after another,
+    and fill the prefix; else each row takes the next place of its tail. Called by every thread of
+    a `Team`. Where there are rows enough, the threads part into teams with rows of their own, which
+    never wait for each other and find their rows in their own processor's memory.
     """
     rows = len(tokens)
     teams = 1
@@ -307,17 +319,18 @@ def forward(  # type: ignore[no-untyped-def]
         room.x[low:high], room.y[low:high], room.bytes[2 * low : 2 * high], room.scales[low:high],
         room.sums[low:high], room.acc[first:last], room.panel[first:last],
         room.scores[first:last], room.queries[first:last], room.found[first:last],
-        room.places[first:last], room.layout,
+        room.places[first:last], room.picked[2 * low : 2 * high], room.picked_scales[low:high],
+        room.picked_sums[low:high], room.layout,
     )  # fmt: skip
     _forward_rows(
         thread - first, each, barrier[BARRIER * team : BARRIER * (team + 1)], shape, weights, cache,
-        tokens[low:high], slots[low:high], position, prefill, own,
+        tokens[low:high], states[low:high], slots[low:high], position, prefill, own,
     )  # fmt: skip
 
 
 @jit
 def _forward_rows(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, slots, position, prefill, room
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
 ):  # fmt: skip
     """`forward`, of one team's rows."""
     rows = len(tokens)
@@ -333,6 +346,10 @@ def _forward_rows(  # type: ignore[no-untyped-def]
         if not shape.rope:
             for i in range(width):
                 room.x[m, i] += weights.positions[place, i]
+        state = states[m]
+        if state > 0:
+            for i in range(width):
+                room.x[m, i] += weights.states[state, i]
     for layer in range(shape.layers):
         norm_rows(shape, weights, 2 * layer, rows, room, thread, threads)
         meet(barrier, threads)
@@ -368,41 +385,61 @@ def _forward_rows(  # type: ignore[no-untyped-def]
 
 
 @jit
-def head_logits(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, codes, scales, no_bias, bytes_, row_scales, row_sums, need, acc,
-    panel, layout, out,
-):  # fmt: skip
+def head_logits(thread, threads, barrier, codes, scales, room, rows, need, into, out):  # type: ignore[no-untyped-def]
     """Logits of the first rows of a packed output layer, from rows of bytes.
 
-    codes packed (V'/64 panels), scales float32 (V',), no_bias: zeros like them. bytes_: int8
-    (2 rows, wide), row_scales float32, row_sums int32 (rows,), as `forward` leaves them in `Room`.
-    need: int64 (rows,), descending: how many logits each row needs. out: float32 (rows, >= need[0]
-    rounded up to PANEL); what lies beyond a row's need is left as it was or is right.
+    codes packed (V'/64 panels), scales float32 (V',). room: as `forward` leaves it. rows: int64,
+    those whose logits are wanted, and need: int64, how many of each, descending. out: float32
+    (most rows, >= need[0] rounded up to PANEL), logits of rows[i] in row into[i]; what lies beyond
+    a row's need is left as it was or is right. Every thread of a `Team` calls it.
     """
-    rows = len(need)
-    if rows == 0 or need[0] == 0:
+    many = len(need)
+    wide = room.bytes.shape[1]
+    for m in range(thread, many, threads):
+        row = rows[m]
+        for half in range(2):
+            for i in range(wide):
+                room.picked[2 * m + half, i] = room.bytes[2 * row + half, i]
+        room.picked_scales[m] = room.scales[row]
+        room.picked_sums[m] = room.sums[row]
+    meet(barrier[BARRIER * threads :], threads)
+    if many == 0 or need[0] == 0:
         return
-    wide = bytes_.shape[1]
-    flat = bytes_.reshape(-1)
+    flat, found, stride = room.picked.reshape(-1), out.reshape(-1), out.shape[1]
     k = codes.shape[0] // scales.shape[0]
     panels = (need[0] + PANEL - 1) // PANEL
-    many = rows
-    tiles = layout[0] != 0
+    tiles = room.layout[0] != 0
+    acc, panel = room.acc[thread], room.panel[thread]
+    no_bias = np.zeros(PANEL, np.float32)
     if tiles:
-        tiles_open(layout)
+        tiles_open(room.layout)
     # alternately, since later panels serve fewer rows
     for p in range(thread, panels, threads):
         while many and need[many - 1] <= p * PANEL:
             many -= 1
         product_panel(
-            flat, wide, row_scales, row_sums, many, codes, p * PANEL * k, k // 4, scales, no_bias,
-            p * PANEL, tiles, acc[thread], panel[thread],
+            flat, wide, room.picked_scales, room.picked_sums, many, codes, p * PANEL * k, k // 4,
+            scales[p * PANEL :], no_bias, 0, tiles, acc, False, panel, 0, PANEL,
         )  # fmt: skip
         for m in range(many):
-            for c in range(PANEL):
-                out[m, p * PANEL + c] = panel[thread, m * PANEL + c]
+            keep(panel, m * PANEL, PANEL, found, into[m] * stride + p * PANEL)
     if tiles:
         tiles_close()
+
+
+@jit
+def forward_slice(  # type: ignore[no-untyped-def]
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, room, rows,
+    need, codes, scales, out, head, head_scales, start, singles, extra,
+):  # fmt: skip
+    """`forward`, `head_logits` and `token_logits` of one decoding step in one call."""
+    forward(
+        thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, False,
+        room,
+    )  # fmt: skip
+    meet(barrier[BARRIER * threads :], threads)
+    token_logits(thread, threads, barrier, head, head_scales, room, start, singles, extra)
+    head_logits(thread, threads, barrier, codes, scales, room, rows, need, rows, out)
 
 
 @jit
@@ -427,6 +464,6 @@ def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, o
 
 __all__ = [
     "ATTENTION_OUT", "GELU", "GELU_TANH", "LAYERNORM", "MLP_IN", "MLP_OUT", "QKV", "RMSNORM",
-    "ROWS", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "head_logits",
-    "token_logits",
+    "ROWS", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "forward_slice",
+    "head_logits", "token_logits",
 ]  # fmt: skip

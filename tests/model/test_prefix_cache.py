@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from constrained_gpt.engine import Engine
-from constrained_gpt.prefix_cache import PrefixCache
+from constrained_gpt.prefix_cache import PrefixCache, prompt_key
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2]
 
@@ -81,20 +81,29 @@ def test_wrong_calls_are_refused_for_known_prompts_too(engine: Engine) -> None:
         engine.prefill(PROMPT, 0, 4)
 
 
+def test_a_key_is_ids_and_states() -> None:
+    ids, states = np.array([1, 2]), np.array([3, 4])
+    keys = {
+        prompt_key(ids), prompt_key(states), prompt_key(ids, states), prompt_key(states, ids),
+        prompt_key(np.array([1, 2, 3, 4])), prompt_key(ids, states * 0), prompt_key(ids[:0], ids),
+    }  # fmt: skip
+    assert len(keys) == 7
+
+
 def test_memory_is_bounded() -> None:
     cache: PrefixCache[str] = PrefixCache(prompts=3, n_bytes=1000)
     logits = np.zeros(25, np.float32)  # 100 bytes
 
     def put(number: int, n_bytes: int) -> None:
-        cache.put(np.array([number]), str(number), logits, n_bytes)
+        cache.put(bytes([number]), str(number), logits, n_bytes)
 
     def held() -> set[int]:
-        return {n for n in range(10) if cache.get(np.array([n])) is not None}
+        return {n for n in range(10) if cache.get(bytes([n])) is not None}
 
     for number in range(3):
         put(number, 100)
     assert held() == {0, 1, 2}
-    cache.get(np.array([0]))
+    cache.get(bytes([0]))
     put(3, 100)
     assert held() == {0, 2, 3}  # 1 was used longest ago
     put(4, 600)
