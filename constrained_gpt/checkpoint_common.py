@@ -41,10 +41,11 @@ class Checkpoint:
 
     @property
     def state_dict(self) -> dict[str, Tensor]:
-        """The arrays as torch's tensors, on the same memory."""
+        """The arrays as torch's tensors, on the same memory; a tied head is one tensor."""
         import torch
 
-        return {name: torch.as_tensor(array) for name, array in self.arrays.items()}
+        made = {id(array): torch.as_tensor(array) for array in self.arrays.values()}
+        return {name: made[id(array)] for name, array in self.arrays.items()}
 
 
 def checked(
