@@ -19,6 +19,7 @@ from constrained_gpt import cache, checkpoint, checkpoint_common, device, int8_m
 from constrained_gpt.engine import Engine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.int8_model import Int8Model
+from constrained_gpt.kernels._team import Team
 from constrained_gpt.model_config import GPTConfig
 
 TESTS = Path(__file__).parent.parent
@@ -221,6 +222,21 @@ def test_a_gpu_is_found_and_torch_asked_only_where_there_may_be_one(
             device.resolve("cuda")
     with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
         device.resolve("tpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a Linux call")
+@pytest.mark.parametrize(
+    ("asked", "allowed", "wanted"),
+    [("1", 2, 1), ("2", 2, 2), ("64", 2, 2), ("64", 1, 1), (None, 1, 1), ("", 2, 2), ("x", 2, 2)],
+)
+def test_threads_are_as_many_as_asked_and_allowed(
+    asked: str | None, allowed: int, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert Team().threads == wanted
 
 
 def test_auto_is_what_torch_says_on_this_machine() -> None:
