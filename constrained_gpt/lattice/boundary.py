@@ -345,7 +345,7 @@ class Boundary:
         rows[:n] = states
         which = np.empty(n, np.int64)
         drop_start, extra_start = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
-        done = 0
+        done, forgotten = 0, False
         while True:
             done = kb.fill_masks(
                 self.book, self._reals, self._entries, rows, done, self._position, which,
@@ -353,33 +353,36 @@ class Boundary:
             )  # fmt: skip
             if done == n:
                 return which, drop_start, extra_start
-            if self._make(rows[n]):
-                done = 0  # the entries of before are forgotten
+            if self._full() and not forgotten:
+                self.forget()
+                done, forgotten = 0, True  # once: a large batch may need more than is kept
+            else:
+                self._make(rows[n])
 
-    def _make(self, row: np.ndarray) -> bool:
-        """Make what the kernel needs next. True: everything was forgotten to make room for it."""
-        kind, *of = self._need.tolist()
+    def _full(self) -> bool:
+        """Is there too much kept for what the kernel needs next?"""
         used = self._entries.used
+        return self._need[0] != kb.NEED_ROOM and bool(
+            used[kb.U_LINES] >= _LINES
+            or used[kb.U_BASES] >= _BASES
+            or used[kb.U_ARENA] + len(self.order) > max(_ARENA, 4 * len(self.order))
+        )
+
+    def _make(self, row: np.ndarray) -> None:
+        """Make what the kernel needs next."""
+        kind, *of = self._need.tolist()
         if kind == kb.NEED_ROOM:
             size = 2 * len(self._drop) + 4 * (len(self.order) + int(self.book[bk.N_WIDEST]))
             self._drop = _grown(self._drop, size)
             self._extra = _grown(self._extra, size)
             self._extra_outlook = _grown(self._extra_outlook, size)
-            return False
-        if (
-            used[kb.U_LINES] >= _LINES
-            or used[kb.U_BASES] >= _BASES
-            or used[kb.U_ARENA] + len(self.order) > max(_ARENA, 4 * len(self.order))
-        ):
-            self.forget()
-            return True
+            return
         if kind == kb.NEED_SOUND:
             self._add_sound(*of)
         elif kind == kb.NEED_LINE:
             self._add_line(*of)
         else:
             self._add_base(row, bool(of[0]), of[1])
-        return False
 
     def forget(self) -> None:
         """Start anew with no entries; masks given out stay good."""
