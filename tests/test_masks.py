@@ -110,8 +110,9 @@ def test_masks_given_out_stay_as_they_are() -> None:
     before = [np.array(field) for field in masks]
     forked(lattice, 9, 20, seed=6)
     lattice.forget()
-    for field, copy in zip(masks, before, strict=True):
-        np.testing.assert_array_equal(field, copy)
+    for name, field, copy in zip(masks._fields, masks, before, strict=True):
+        of = masks.stop.max() if name in ("position", "outlook") else None  # the arena may grow
+        np.testing.assert_array_equal(field[:of], copy[:of])
     laws.assert_masks_are_slow_twins(lattice, states)
 
 
@@ -132,7 +133,22 @@ def test_bitmasks_are_written_over_and_padded() -> None:
 def some_words() -> Lexicon:
     """Every fourteenth word, and a user's own."""
     default = Lexicon.default()
-    short = ["a", "an", "the", "of", "in", "on", "snow", "moon", "rain", "now", "know", "so", "see"]
+    short = [
+        "a",
+        "an",
+        "the",
+        "first",
+        "of",
+        "in",
+        "on",
+        "snow",
+        "moon",
+        "rain",
+        "now",
+        "know",
+        "so",
+        "see",
+    ]
     chosen = sorted({*default.words[::14], *short})
     lexicon = Lexicon.from_words({word: default.counts(word) for word in chosen})
     return lexicon.with_words({"zyzzyva": 3, "glamour": {2, 3}, "O": 1}, remove=["an"])
