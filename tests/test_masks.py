@@ -180,7 +180,8 @@ def test_after_a_first_line_from_outside(some_words: Lexicon) -> None:
     form = Form(lines=HAIKU.lines, kigo="any", rhyme="identical", dangling="forbidden")
     lattice = compile(form, some_words, Tokenizer.gpt2(), use_cache=False)
     rng = np.random.default_rng(8)
-    for sounds in ((("OW", "N"),), (("IY", "S"), ("OW", "")), (("=qq", ""),)):
+    common = tuple((part, "K") for part in ("OW", "IY", "AY", "EY", "UW", "AO R", "IH NG"))
+    for sounds in ((("OW", "N"),), (("IY", "S"), ("OW", "")), (("=qq", ""),), common):
         row = lattice.start_after_line(done=False, cut=0, sounds=sounds, form=1, new_sentence=False)
         states = np.repeat(row, 16, axis=0)
         while not lattice.finished(states).all():
