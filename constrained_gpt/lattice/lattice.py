@@ -112,6 +112,11 @@ class Lattice:
         """What has been made so far and is worth keeping on disk."""
         return {**self._quick.kept(), "max_tokens": np.array(self.max_tokens)}
 
+    @property
+    def book(self) -> np.ndarray:
+        """All that never changes, as `kernels.walk` reads it: see `kernels.book`."""
+        return self._quick.book
+
     # -- states -----------------------------------------------------------------------------
     @property
     def width(self) -> int:
