@@ -35,12 +35,13 @@ from pathlib import Path
 from typing import Any
 
 import decoding_engines as de
+import engine_tables
 import machine
 import model_twins
 import numpy as np
 import torch
 import torch_decoding
-from figures import keep, short
+from figures import keep
 from tqdm import tqdm
 
 from constrained_gpt.checkpoint import load
@@ -283,56 +284,22 @@ def measure(
     }  # fmt: skip
 
 
-def missed(ratio: dict[str, Any]) -> bool:
-    """Whether a ratio is not what is wanted of it."""
-    at_most, at_least = ratio.get("at_most", np.inf), ratio.get("at_least", -np.inf)
-    return not at_least <= ratio["median"] <= at_most
-
-
-def table(results: dict[str, Any]) -> str:
-    """The results as Markdown: tokens a second, poems a second, ratios."""
-    batches = sorted({row["batch"] for row in results["rows"]})
-    head = " | ".join(f"batch {batch}" for batch in batches)
-    lines = [f"| engine | {head} |", f"| --- |{' ---: |' * len(batches)}"]
-    for mode, unit, says in (
-        ("free", "tokens/s", "free, tokens/s"),
-        ("poems", "tokens/s", "haiku, tokens/s"),
-        ("poems", "haiku/s", "haiku/s"),
-    ):
-        kind = [r for r in results["rows"] if r["mode"] == mode and r["unit"] == unit]
-        for name in dict.fromkeys(row["engine"] for row in kind):
-            by = {row["batch"]: row for row in kind if row["engine"] == name}
-            cells = " | ".join(_cell(by[b]) if b in by else "-" for b in batches)
-            lines.append(f"| {name}: {says} | {cells} |")
-    lines += ["", f"| ratio, in the same rounds | {head} |", f"| --- |{' ---: |' * len(batches)}"]
-    for name in dict.fromkeys(ratio["name"] for ratio in results["ratios"]):
-        of = {r["batch"]: r for r in results["ratios"] if r["name"] == name}
-        cells = " | ".join(_cell(of[b]) + _wanted(of[b]) if b in of else "-" for b in batches)
-        lines.append(f"| {name} | {cells} |")
-    peers = ", ".join(
-        f"{p['engine']} {p['version']}" for p in results["proofs"] if p["engine"] != FLOAT32
-    )
-    card = results["machine"]
-    lines += [
-        "",
-        f"{results['model']}, {results['threads']} threads, {results['prompt_tokens']} tokens of "
-        f"prompt, {results['new_tokens']} drawn; {peers}. Measured at commit {card['commit']} on: "
-        f"{machine.summary(card)}.",
-    ]
-    lines += [f"Left out: {name} ({why})." for name, why in results["absent"].items()]
-    return "\n".join(lines)
-
-
-def _cell(row: dict[str, Any]) -> str:
-    median, low, high = (short(row[key]) for key in ("median", "low", "high"))
-    return f"{median} ({low} to {high})" if row["rounds"] > 1 else median
-
-
-def _wanted(ratio: dict[str, Any]) -> str:
-    for bound, sign in (("at_most", "≤"), ("at_least", "≥")):
-        if bound in ratio:
-            return f", wanted {sign} {ratio[bound]:g}{': missed' if missed(ratio) else ''}"
-    return ""
+def run(
+    model: str = "124M",
+    batches: Sequence[int] = BATCHES,
+    only: Sequence[str] = (),
+    rounds: int = ROUNDS,
+    smoke: bool = False,
+) -> dict[str, Any]:
+    """`measure`, shown, and kept where it is whole."""
+    results = (
+        measure("tiny", (1, 8), only, 1, smoke=True) if smoke
+        else measure(model, batches, only, rounds)
+    )  # fmt: skip
+    if not smoke and not only and tuple(batches) == BATCHES:
+        keep(results, f"decoding_{model}")
+    print(engine_tables.decoding(results), file=sys.stderr)
+    return results
 
 
 def main() -> None:
@@ -344,13 +311,7 @@ def main() -> None:
                         help="those whose names begin so; all if not given")  # fmt: skip
     parser.add_argument("--smoke", action="store_true", help="a tiny model, no figures kept")
     asked = parser.parse_args()
-    if asked.smoke:
-        results = measure("tiny", (1, 8), asked.engines, 1, smoke=True)
-    else:
-        results = measure(asked.model, asked.batches, asked.engines, asked.rounds)
-        if not asked.engines and tuple(asked.batches) == BATCHES:
-            keep(results, f"decoding_{asked.model}")
-    print(table(results), file=sys.stderr)
+    results = run(asked.model, asked.batches, asked.engines, asked.rounds, asked.smoke)
     print(json.dumps({**results, "smoke": asked.smoke}))
 
 

@@ -137,10 +137,15 @@ def masks(results: dict[str, Any], target: Path) -> None:
     figure.savefig(target, dpi=150)
 
 
+def draw_all() -> list[Path]:
+    """Every picture there are results for."""
+    models = sorted(path.stem for path in figures.RESULTS.glob("decoding_*.json"))
+    drawn = [draw(name, throughput) for name in models] + [draw("masks", masks)]
+    return [target for target in drawn if target is not None]
+
+
 def main() -> None:
-    models = [path.stem for path in figures.RESULTS.glob("decoding_*.json")]
-    drawn = [draw(name, throughput) for name in sorted(models)] + [draw("masks", masks)]
-    for target in filter(None, drawn):
+    for target in draw_all():
         print(target.relative_to(figures.RESULTS.parent.parent))
 
 
