@@ -23,12 +23,12 @@ from constrained_gpt.adapters.transformers import LatticeLogitsProcessor
 from constrained_gpt.checkpoint_common import Checkpoint
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.decoding.sampling import sample
-from constrained_gpt.engine import Engine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.kernels._team import processors, shared_team
 from constrained_gpt.kernels.mask import Masks
 from constrained_gpt.kernels.sampling import sample_masked
 from constrained_gpt.lattice import Lattice
+from constrained_gpt.torch_engine import TorchEngine
 
 Array = np.ndarray
 
@@ -75,7 +75,7 @@ class Ours:
 
     def __init__(self, task: Task, dtype: str) -> None:
         self.name, self.exact, self._task = f"constrained-gpt {dtype}", dtype == "float32", task
-        make = Engine if self.exact else Int8Engine
+        make = TorchEngine if self.exact else Int8Engine
         self._engine = make.from_checkpoint(task.checkpoint)
 
     def write(self, rows: int, new: int, seed: int, temperature: float) -> Array:

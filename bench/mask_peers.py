@@ -207,7 +207,7 @@ def run(
     """`measure`, shown, and kept where it is whole."""
     results = measure((50,), limit, only, poems=2) if smoke else measure(sizes, limit, only)
     if not smoke and not only and tuple(sizes) == WORDS:
-        keep(results, "masks")
+        keep(results, "grammar_masks")
     print(engine_tables.masks(results), file=sys.stderr)
     return results
 

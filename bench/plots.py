@@ -140,7 +140,7 @@ def masks(results: dict[str, Any], target: Path) -> None:
 def draw_all() -> list[Path]:
     """Every picture there are results for."""
     models = sorted(path.stem for path in figures.RESULTS.glob("decoding_*.json"))
-    drawn = [draw(name, throughput) for name in models] + [draw("masks", masks)]
+    drawn = [draw(name, throughput) for name in models] + [draw("grammar_masks", masks)]
     return [target for target in drawn if target is not None]
 
 

@@ -86,7 +86,7 @@ def updated(text: str) -> str:
             text = _between(text, "peers", peers.table(results["peers"]))
     for path in sorted(figures.RESULTS.glob("decoding_*.json")):
         text = _filled(text, path.stem, engine_tables.decoding)
-    text = _filled(text, "masks", engine_tables.masks)
+    text = _filled(text, "grammar_masks", engine_tables.masks)
     return _between(text, "tree", tree())
 
 
