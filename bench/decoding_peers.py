@@ -3,6 +3,7 @@
     python bench/decoding_peers.py                     GPT-2 124M, random weights
     python bench/decoding_peers.py --model 355M        or smollm2, the real one
     python bench/decoding_peers.py --batches 1 --engines constrained CTranslate2
+    python bench/decoding_peers.py --cpu               processor time, for a busy machine; not kept
     python bench/decoding_peers.py --smoke             a tiny model, a round, no figures kept
 
 Every engine has the same weights, prompt (16 tokens) and threads. Free: 24 tokens a row, drawn at
@@ -180,7 +181,9 @@ def series_of(engines: Sequence[de.DecodingEngine], batches: Sequence[int]) -> l
     return found
 
 
-def take(series: Sequence[Series], task: de.Task, rounds: int, smoke: bool) -> None:
+def take(
+    series: Sequence[Series], task: de.Task, rounds: int, smoke: bool, clock: Callable[[], float]
+) -> None:
     """Time everything, round by round; each thing runs once before, where that is not long, and
     has no further round after SPENT seconds."""
     for batch in dict.fromkeys(one.batch for one in series):
@@ -195,9 +198,9 @@ def take(series: Sequence[Series], task: de.Task, rounds: int, smoke: bool) -> N
                 if sum(one.seconds) > SPENT:
                     continue
                 time.sleep(0 if smoke else REST)
-                began = time.perf_counter()
+                began = clock()
                 written = one.run(100 + turn)
-                seconds = time.perf_counter() - began
+                seconds = clock() - began
                 if one.mode == "poems":
                     check_poems(written, task)
                     tokens = sum(map(len, written))
@@ -255,8 +258,10 @@ def measure(
     only: Sequence[str] = (),
     rounds: int = ROUNDS,
     smoke: bool = False,
+    cpu: bool = False,
 ) -> dict[str, Any]:
-    """Prove and time everything; the results as they are kept."""
+    """Prove and time everything; the results as they are kept. cpu: by processor time, which leaves
+    llama.cpp out, for it has a process of its own."""
     checkpoint = load(model) if model == "smollm2" else model_twins.random_gpt2(model)
     prompt = tuple(checkpoint.tokenizer.encode(PROMPT))[:PROMPT_TOKENS]
     if len(prompt) != PROMPT_TOKENS:
@@ -267,9 +272,11 @@ def measure(
         engines, absent = de.installed(task, only)
         for name, why in absent.items():
             print(f"{name} is left out: {why}", file=sys.stderr)
+        if cpu:
+            engines = [engine for engine in engines if not engine.name.startswith("llama.cpp")]
         proofs = prove(engines, task)
         series = series_of(engines, batches)
-        take(series, task, rounds, smoke)
+        take(series, task, rounds, smoke, time.process_time if cpu else time.perf_counter)
     rows = []
     for one in series:
         row = {"engine": one.engine, "mode": one.mode, "batch": one.batch}
@@ -291,13 +298,14 @@ def run(
     only: Sequence[str] = (),
     rounds: int = ROUNDS,
     smoke: bool = False,
+    cpu: bool = False,
 ) -> dict[str, Any]:
     """`measure`, shown, and kept where it is whole."""
     results = (
         measure("tiny", (1, 2), only, 1, smoke=True) if smoke
-        else measure(model, batches, only, rounds)
+        else measure(model, batches, only, rounds, cpu=cpu)
     )  # fmt: skip
-    if not smoke and not only and tuple(batches) == BATCHES:
+    if not smoke and not cpu and not only and tuple(batches) == BATCHES:
         keep(results, f"decoding_{model}")
     print(engine_tables.decoding(results), file=sys.stderr)
     return results
@@ -311,8 +319,9 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=(), metavar="NAME",
                         help="those whose names begin so; all if not given")  # fmt: skip
     parser.add_argument("--smoke", action="store_true", help="a tiny model, no figures kept")
+    parser.add_argument("--cpu", action="store_true", help="processor time; no figures kept")
     asked = parser.parse_args()
-    results = run(asked.model, asked.batches, asked.engines, asked.rounds, asked.smoke)
+    results = run(asked.model, asked.batches, asked.engines, asked.rounds, asked.smoke, asked.cpu)
     print(json.dumps({**results, "smoke": asked.smoke}))
 
 
