@@ -52,8 +52,8 @@ from constrained_gpt.lexicon import HAIKU, Lexicon, validate
 MODELS = (*model_twins.SHAPES, "smollm2")
 FORM = dataclasses.replace(HAIKU, kigo="any", rhyme="identical", dangling="forbidden")
 PROMPT = "All day the autumn rain has fallen on the roofs of this town, and the river goes on"
-PROMPT_TOKENS, NEW, BATCHES, ROUNDS = 16, 24, (1, 8, 64), 5
-SPENT = 15.0  # seconds, after which an engine has no further rounds at a batch
+PROMPT_TOKENS, NEW, BATCHES, ROUNDS = 16, 24, (1, 8, 64), 4
+SPENT = 10.0  # seconds, after which an engine has no further rounds at a batch
 REST = 0.25  # seconds between engines: OpenMP's threads go on spinning for a while
 INT8, FLOAT32 = "constrained-gpt int8", "constrained-gpt float32"
 OTHERS = {  # engine -> what it does, and how many times its haiku a second ours (int8) are to be

@@ -42,7 +42,7 @@ from tqdm import tqdm
 from constrained_gpt.kernels.mask import allocate_token_bitmask
 from constrained_gpt.tokenizer import Tokenizer
 
-WORDS, LIMIT = (1000, 5000, 20000), 40.0
+WORDS, LIMIT = (1000, 5000, 20000), 30.0
 POEMS, WARM, STATES = 64, 8, 10
 ROWS = 64  # of our batch
 

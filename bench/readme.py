@@ -91,11 +91,13 @@ def updated(text: str) -> str:
 
 
 def _filled(text: str, name: str, table_of: Callable[[dict[str, Any]], str]) -> str:
-    """With the table of results/NAME.json, if there is that and a place for it."""
+    """With the table of results/NAME.json, if there is that and a place for it, and the picture."""
     results = figures.read(name)
     if results is None or _BEGIN.format(name) not in text:
         return text
-    return _between(text, name, table_of(results))
+    picture = figures.kept(name).with_suffix(".png")
+    shown = f"\n\n![the same as a picture]({picture.relative_to(ROOT)})" if picture.exists() else ""
+    return _between(text, name, table_of(results) + shown)
 
 
 def main() -> None:
