@@ -82,28 +82,30 @@ class Team:
             inboxes, self._inboxes = self._inboxes, []
             barrier = np.zeros(BARRIER, np.int64)
             done, failed = threading.Semaphore(0), list[BaseException]()
-            given = 0
+            working = 0
             try:
                 while len(inboxes) < self.threads - 1:
                     inboxes.append(_hired())
                 for number, inbox in enumerate(inboxes, start=1):
                     inbox.put((function, number, self.threads, barrier, args, done, failed))
-                    given += 1
+                    working += 1
                 function(0, self.threads, barrier, *args)
-                for _ in inboxes:
+                while working:
                     done.acquire()
+                    working -= 1
             except BaseException:
                 barrier[_LEFT] = 1
                 _dismiss(inboxes)
-                for _ in range(given):
-                    done.acquire(timeout=1)
+                for _ in range(working):  # they have no far way to go
+                    done.acquire(timeout=0.2)
                 raise
             self._inboxes = inboxes
             if failed:
                 raise failed[0]
 
     def __del__(self) -> None:
-        _dismiss(getattr(self, "_inboxes", []))
+        for inbox in getattr(self, "_inboxes", []):  # module names may be gone by now
+            inbox.put(None)
 
 
 def _hired() -> queue.SimpleQueue[Any]:

@@ -420,8 +420,8 @@ class Boundary:
     def _add_sound(self, so_far: int, crucial: int) -> None:
         following = self._sound_sets[so_far] | self._alive().crucial_sets[crucial]
         if following not in self._sound_numbers:
-            self._sound_numbers[following] = len(self._sound_sets)
-            self._sound_sets.append(following)
+            self._sound_sets.append(following)  # first: an interrupt may come between
+            self._sound_numbers[following] = len(self._sound_sets) - 1
         self._found(so_far, kb.OF_SOUND | crucial, self._sound_numbers[following])
 
     def _add_line(self, line: int, sounds: int) -> None:
@@ -466,9 +466,10 @@ class Boundary:
             )
             self._entries = entries
         if used[kb.U_ENTRIES] == len(self._bits):
-            self._bits = _grown(self._bits, 2 * len(self._bits))
+            self._bits = _grown(self._bits, 2 * len(self._bits) + 16)
         if used[kb.U_ARENA] + len(self.order) > len(self._position):
-            size = 2 * len(self._position)
+            # doubled, and an entry more: what comes from the disk is as short as its entries
+            size = 2 * len(self._position) + len(self.order)
             self._position = _grown(self._position, size)
             self._outlook = _grown(self._outlook, size)
         number = kb.add_base(
