@@ -10,33 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from meeting import counted, expected
 
-from constrained_gpt.kernels._jit import jit
 from constrained_gpt.kernels._team import Team, meet
-
-
-@jit
-def _counted(thread, threads, barrier, rounds, out):  # type: ignore[no-untyped-def]
-    """Every thread adds what all have written in the round before: wrong if one runs ahead."""
-    for r in range(1, rounds):
-        total = 0
-        for t in range(threads):
-            total += out[r - 1, t]
-        out[r, thread] = total % 1000 + 1
-        meet(barrier, threads)
-
-
-def counted(team: Team, rounds: int = 200) -> np.ndarray:
-    out = np.ones((rounds, team.threads), np.int64)
-    team.run(_counted, rounds, out)
-    return out
-
-
-def expected(threads: int, rounds: int = 200) -> list[int]:
-    values = [1]
-    for _ in range(1, rounds):
-        values.append(threads * values[-1] % 1000 + 1)
-    return values
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -99,7 +75,7 @@ _INTERRUPTED = """
 import os, random, signal, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
-from test_team import Team, counted, expected
+from meeting import Team, counted, expected
 
 def stop(number, frame):
     raise KeyboardInterrupt
@@ -130,7 +106,7 @@ print(caught, "interrupts")
 def test_interrupts_and_forks(request: pytest.FixtureRequest) -> None:
     """Ctrl-C at any moment: nothing hangs, and the next call is right. In a process of its own,
     which can be stopped if it does hang."""
-    script = _INTERRUPTED.format(tests=str(request.path.parent))
+    script = _INTERRUPTED.format(tests=str(request.path.parent.parent))
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
