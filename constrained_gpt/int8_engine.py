@@ -221,6 +221,10 @@ class Int8Engine:
 
     # -- what they share --------------------------------------------------------------------
     def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64]) -> kd.Room:
+        shape = self.model.shape
+        sizes = shape.layers, shape.kv_heads, shape.head
+        if not isinstance(cache, SlotCache) or cache.arrays.prefix_k.shape[:3] != sizes:
+            raise ValueError("the cache is another model's; prefill with this engine")
         room = self._room_for(cache.batch, cache.positions)
         position = np.array([cache.prefix_length, cache.length], np.int64)
         self._forward(cache, tokens, cache.slots, position, False, room)

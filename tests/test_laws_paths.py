@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 import toy
+from small_models import network
 
-from constrained_gpt.checkpoint import Checkpoint
 from constrained_gpt.decoding import STRATEGIES, Options, Path, beam, sample, smc
 from constrained_gpt.decoding.stream import sample_lines
 from constrained_gpt.engine import Engine
@@ -27,7 +27,7 @@ from constrained_gpt.kernels.reference import log_sum_exp
 from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import Form, validate
 from constrained_gpt.lexicon.typography import Typography
-from constrained_gpt.model import GPT, GPTConfig
+from constrained_gpt.model import GPTConfig
 
 TOKENIZER = toy.ToyTokenizer()
 PROMPT = [7, 30, 7, 101, 7]
@@ -50,25 +50,11 @@ SIZES = (1, 7, 64)
 TASTE = Options(temperature=1.1, min_p=0.01)
 
 
-@functools.cache
-def checkpoint(config: GPTConfig, loud: float = 1.0) -> Checkpoint:
-    """A random network, its weights far from their initial values; loud: scale of its logits."""
-    model = GPT(config)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            spread = 0.25 if parameter.ndim > 1 else 0.4
-            parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
-        for parameter in model.transformer.ln_f.parameters():
-            parameter *= loud
-    return Checkpoint(config, model.state_dict(), TOKENIZER, "small")  # type: ignore[arg-type]
-
-
 def made(name: str, threads: int = 2, loud: float = 1.0) -> Any:
     config, dtype = ENGINES[name]
     if dtype == "int8":
-        return Int8Engine.from_checkpoint(checkpoint(config, loud), threads=threads)
-    return Engine.from_checkpoint(checkpoint(config, loud), dtype=getattr(torch, dtype))
+        return Int8Engine.from_checkpoint(network(config, TOKENIZER, loud), threads=threads)
+    return Engine.from_checkpoint(network(config, TOKENIZER, loud), dtype=getattr(torch, dtype))
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -316,7 +302,7 @@ def test_log_p_is_the_models(name: str, lattice: Lattice) -> None:
 
 def test_a_model_of_fewer_tokens_is_refused(lattice: Lattice) -> None:
     config = GPTConfig(**{**SMALL, "vocab_size": TOKENIZER.n_vocab - 1}, n_head=4)
-    small = Int8Engine.from_checkpoint(checkpoint(config))
+    small = Int8Engine.from_checkpoint(network(config, TOKENIZER))
     with pytest.raises(ValueError, match="with this model's own tokenizer"):
         sample(small, lattice, PROMPT, generators([0]), TASTE)
 
