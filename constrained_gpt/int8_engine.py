@@ -56,7 +56,13 @@ class Int8Model:
         )  # fmt: skip
 
         def array(name: str) -> Array:
-            return np.asarray(state[name].float().numpy())
+            values = np.asarray(state[name].float().numpy())
+            if not np.isfinite(values.min()) or not np.isfinite(values.max()):
+                raise ValueError(
+                    f"tensor {name} holds numbers that are not finite; the checkpoint is damaged: "
+                    "fetch it again"
+                )
+            return values
 
         def bias(name: str, size: int) -> Array:
             return array(name) if name in state else np.zeros(size, np.float32)
