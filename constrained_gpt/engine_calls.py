@@ -17,6 +17,13 @@ class Bounds(Protocol):
     name: str
 
 
+class StateBounds(Protocol):
+    """How many lattice states an engine's model tells apart; 0: it knows none."""
+
+    n_states: int
+    name: str
+
+
 class CacheBounds(Protocol):
     """What a cache says about itself."""
 
@@ -59,6 +66,30 @@ def checked_tokens(engine: Bounds, cache: CacheBounds, tokens: Any) -> npt.NDArr
             "larger max_new"
         )
     return np.ascontiguousarray(new, np.int64)
+
+
+def checked_states(
+    engine: StateBounds, states: npt.NDArray[Any] | None, tokens: int
+) -> npt.NDArray[np.int64] | None:
+    """One lattice state for each token as int64, None for none; ValueError, with the cure."""
+    if states is None:
+        return None
+    known = np.asarray(states)
+    if not engine.n_states:
+        raise ValueError(
+            f"{engine.name} knows no lattice states; leave states out, or train it with --budget"
+        )
+    if known.shape != (tokens,) or known.dtype.kind not in "iu":
+        raise ValueError(
+            f"states must be {tokens} integers, one for each token, got shape {known.shape} of "
+            f"{known.dtype}; take them from lattice.budget"
+        )
+    if known.size and (int(known.min()) < 0 or int(known.max()) >= engine.n_states):
+        raise ValueError(
+            f"states must lie in 0..{engine.n_states - 1}, got {known.min()}..{known.max()}; "
+            "count them with the sizes of this model (engine.state_sizes)"
+        )
+    return np.ascontiguousarray(known, np.int64)
 
 
 class Slice(NamedTuple):

@@ -22,7 +22,7 @@ from ._simd import atomic_add, atomic_load, give_way
 _SPINS = 4096  # looks at the barrier before the processor is offered to others
 _GENERATION = 16  # a cache line away from the count
 _LEFT = 17  # not 0: a thread has gone and will not come
-BARRIER = 32  # int64 numbers of a barrier
+BARRIER = 32  # int64 numbers of a barrier; a team has one for all and one for each thread
 
 
 @jit
@@ -81,7 +81,7 @@ class Team:
         with self._turn:
             # An interrupt may come anywhere: workers are of the team only while they wait.
             inboxes, self._inboxes = self._inboxes, []
-            barrier = np.zeros(BARRIER, np.int64)
+            barrier = np.zeros(BARRIER * (self.threads + 1), np.int64)
             # not a Semaphore: an interrupt inside one leaves it locked
             done, failed = queue.SimpleQueue[None](), list[BaseException]()
             working = 0
@@ -96,7 +96,7 @@ class Team:
                     done.get()
                     working -= 1
             except BaseException:
-                barrier[_LEFT] = 1
+                barrier[_LEFT::BARRIER] = 1
                 _dismiss(inboxes)
                 with contextlib.suppress(queue.Empty):
                     for _ in range(working):  # they have no far way to go
@@ -107,7 +107,7 @@ class Team:
                 raise failed[0]
 
     def __del__(self) -> None:
-        for inbox in getattr(self, "_inboxes", []):  # module names may be gone by now
+        for inbox in getattr(self, "_inboxes", []):  # no other name is left at the very end
             inbox.put(None)
 
 
@@ -131,7 +131,7 @@ def _work(inbox: queue.SimpleQueue[Any]) -> None:
             function(number, threads, barrier, *args)
         except BaseException as error:  # the caller raises it
             failed.append(error)
-            barrier[_LEFT] = 1
+            barrier[_LEFT::BARRIER] = 1
         done.put(None)
         del job, function, barrier, args
 

@@ -86,4 +86,5 @@ def network(config: GPTConfig, tokenizer: Any = None, loud: float = 1.0) -> Chec
             parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
         for parameter in model.transformer.ln_f.parameters():
             parameter *= loud
-    return Checkpoint(config, model.state_dict(), tokenizer or Tokenizer.gpt2(), "small")
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return Checkpoint(config, arrays, tokenizer or Tokenizer.gpt2(), "small")

@@ -15,6 +15,7 @@ from constrained_gpt.engine import Engine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.kernels import reference_decoder
 from constrained_gpt.model import GPTConfig
+from constrained_gpt.torch_engine import TorchEngine
 
 SHAPES: dict[str, dict[str, Any]] = {
     "one-of-everything": {"n_layer": 1, "n_head": 1, "n_embd": 1, "vocab_size": 2, "n_inner": 1},
@@ -111,15 +112,15 @@ CONFIG = GPTConfig(block_size=20, vocab_size=30, n_layer=1, n_head=1, n_embd=8)
 
 def damaged(name: str, value: float) -> Checkpoint:
     good = network(CONFIG)
-    state = {n: t.clone() for n, t in good.state_dict.items()}
-    state[name].view(-1)[3] = value
+    state = {n: t.copy() for n, t in good.arrays.items()}
+    state[name].reshape(-1)[3] = value
     if name == "transformer.wte.weight":
         state["lm_head.weight"] = state[name]
     return Checkpoint(good.config, state, good.tokenizer, good.name)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", sorted(network(CONFIG).state_dict))
+@pytest.mark.parametrize("name", sorted(network(CONFIG).arrays))
 def test_a_weight_that_is_no_number_is_named(name: str, value: float) -> None:
     if name == "lm_head.weight":
         pytest.skip("tied: never read")
@@ -132,10 +133,10 @@ def test_a_weight_that_is_no_number_is_named(name: str, value: float) -> None:
 def test_weights_of_any_size_are_quantised(value: float) -> None:
     """A column of zeros or of the smallest numbers is zeros; a huge weight is only a large one."""
     good = network(CONFIG)
-    state = {n: t.clone() for n, t in good.state_dict.items()}
+    state = {n: t.copy() for n, t in good.arrays.items()}
     state["transformer.h.0.mlp.c_fc.weight"][2] = value
     engine = Int8Engine.from_checkpoint(Checkpoint(CONFIG, state, good.tokenizer, "odd"))
-    exact = Engine.from_checkpoint(Checkpoint(CONFIG, state, good.tokenizer, "odd"))
+    exact = TorchEngine.from_checkpoint(Checkpoint(CONFIG, state, good.tokenizer, "odd"))
     for made in (engine, exact):
         cache, logits = made.prefill([1, 2], 1, 2)
         assert np.isfinite(logits).all()

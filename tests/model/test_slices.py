@@ -9,9 +9,9 @@ import pytest
 import torch
 from small_models import network
 
-from constrained_gpt.engine import _BLOCK, Engine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.model import GPTConfig
+from constrained_gpt.torch_engine import _BLOCK, TorchEngine
 
 VOCAB = 2 * _BLOCK + 905
 CONFIG = GPTConfig(
@@ -26,7 +26,7 @@ def engine(request: pytest.FixtureRequest) -> Any:
     checkpoint = network(CONFIG)
     if request.param == "int8":
         return Int8Engine.from_checkpoint(checkpoint)
-    return Engine.from_checkpoint(checkpoint, dtype=getattr(torch, request.param))
+    return TorchEngine.from_checkpoint(checkpoint, dtype=getattr(torch, request.param))
 
 
 def asked(
@@ -61,8 +61,8 @@ def test_slices_are_the_whole_to_the_bit(engine: Any, rows: int, size: int) -> N
 
 def test_where_blocks_differ_all_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a processor whose products of blocks are other numbers."""
-    engine = Engine.from_checkpoint(network(CONFIG))
-    monkeypatch.setattr(Engine, "_agree", lambda self, order: False)
+    engine = TorchEngine.from_checkpoint(network(CONFIG))
+    monkeypatch.setattr(TorchEngine, "_agree", lambda self, order: False)
     test_slices_are_the_whole_to_the_bit(engine, 7, 70)
 
 
@@ -134,7 +134,7 @@ def test_a_cache_of_another_model_is_refused(engine: Any) -> None:
     cache, _ = other.prefill(PROMPT, 2, 2)
     with pytest.raises(ValueError, match="prefill with this engine"):
         engine.decode_step(cache, np.array([1, 2]))
-    cache = Engine.from_checkpoint(network(CONFIG)).prefill(PROMPT, 2, 2)[0]
+    cache = TorchEngine.from_checkpoint(network(CONFIG)).prefill(PROMPT, 2, 2)[0]
     with pytest.raises(ValueError, match="prefill with this engine"):
         engine.decode_step(cache, np.array([1, 2]))
 
