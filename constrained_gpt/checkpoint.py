@@ -1,7 +1,8 @@
 """A name or a path -> Checkpoint, whichever format it is in; nothing that is read can run code.
 
 Knows how to tell the formats apart; each has a reader of its own (`checkpoint_gguf`,
-`checkpoint_hf`, `checkpoint_nanogpt`). Called by `Engine.from_pretrained` and by the trainer.
+`checkpoint_hf`, `checkpoint_nanogpt`, `checkpoint_adapter`). Called by `Engine.from_pretrained` and
+by the trainer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from .checkpoint_adapter import base_of, is_adapter, load_adapter
 from .checkpoint_common import Checkpoint, CheckpointError
 from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
 from .checkpoint_hf import load_folder, load_folder_tokenizer
@@ -23,8 +25,8 @@ _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its 
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a registered name ("smollm2", "gpt2"), a Hugging Face folder, a GGUF file or a
-    ckpt.pt."""
+    """Read a registered name ("smollm2", "gpt2"), a Hugging Face folder, a GGUF file, a
+    ckpt.pt or an adapter."""
     name = _as_name(name_or_path)
     path = locate(name)
     kind = _kind(path)
@@ -32,6 +34,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
         checkpoint = load_folder(path)
     elif kind == "gguf":
         checkpoint = load_gguf(path)
+    elif kind == "adapter":
+        checkpoint = load_adapter(path, load)
     else:
         checkpoint = load_nanogpt(path, lambda base: _tokenizer_of(base, path, 1))
     return replace(checkpoint, name=name) if name in REGISTRY else checkpoint
@@ -59,6 +63,8 @@ def _tokenizer_at(path: Path, depth: int) -> Tokenizer:
         return load_folder_tokenizer(path)
     if kind == "gguf":
         return load_gguf_tokenizer(path)
+    if kind == "adapter":
+        return _tokenizer_of(base_of(path), path, depth + 1)
     return load_nanogpt_tokenizer(path, lambda base: _tokenizer_of(base, path, depth + 1))
 
 
@@ -86,6 +92,8 @@ def _kind(path: Path) -> str:
         ) from None
     if start == b"GGUF" or path.suffix == ".gguf":
         return "gguf"
+    if path.suffix == ".safetensors" and is_adapter(path):
+        return "adapter"
     if path.suffix in (".safetensors", ".json", ".bin"):
         raise CheckpointError(
             f"{path}: a single file of a model's folder; give the folder {path.parent}"

@@ -7,12 +7,14 @@ and weights are safetensors, so nothing in the folder can run. Called by `checkp
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .checkpoint_adapter import KEY, STATES
 from .checkpoint_common import Checkpoint, CheckpointError, checked, make_config
 from .hf_tokenizer import load_folder_tokenizer, read_json
 from .model import GPTConfig
@@ -38,7 +40,18 @@ def load_folder(folder: Path) -> Checkpoint:
             f"{folder}: model_type {kind!r} is not supported; give a gpt2 or llama model (such as "
             "SmolLM2)"
         )
-    return checked(config, state, load_folder_tokenizer(folder), folder.name, str(folder))
+    said = card.get(KEY)
+    said = said if isinstance(said, dict) else {}
+    if said.get("bias") is False and kind == "gpt2":  # transformers' GPT-2 has none without
+        biases = [tensor for name, tensor in state.items() if name.endswith(".bias")]
+        if not any(bool(tensor.any()) for tensor in biases):  # it may have been trained there
+            config = replace(config, bias=False)
+    if STATES in tensors:  # transformers leaves them out of what it saves
+        sizes = {name: said.get(name) for name in ("state_lines", "state_left")}
+        config = make_config(str(folder), **{**asdict(config), **sizes})
+        state[STATES] = tensors[STATES]
+    tokenizer, style = load_folder_tokenizer(folder), said.get("prompt_style")
+    return checked(config, state, tokenizer, folder.name, str(folder), style)
 
 
 def _need(folder: Path, card: Mapping[str, Any], key: str) -> Any:

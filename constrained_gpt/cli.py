@@ -445,6 +445,13 @@ def _finetune(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export(args: argparse.Namespace) -> int:
+    from .export import export
+
+    print(export(args.model, args.out, **_given(args, ("dtype",))))
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     from .finetune.evaluate import evaluate_files
 
@@ -648,6 +655,15 @@ def _parser() -> argparse.ArgumentParser:
         "validity-poems", "patience", "fold", "seed",
     ):  # fmt: skip
         finetune.add_argument(f"--{name}", type=int, metavar="N")
+
+    export = command("export", _export, "Write a model for transformers, nanoGPT, or as adapter.")
+    export.add_argument("model", metavar="MODEL", help="name, folder, .gguf file or ckpt.pt")
+    export.add_argument(
+        "out", metavar="OUT",
+        help="a folder for transformers, FILE.pt for nanoGPT, FILE.safetensors for the adapter of "
+        "a run with --lora",
+    )  # fmt: skip
+    export.add_argument("--dtype", help="of the weights: float32, bfloat16 or float16")
 
     evaluate = command("evaluate", _evaluate, "Loss and perplexity on the held-out poems.")
     evaluate.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")

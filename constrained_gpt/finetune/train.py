@@ -539,13 +539,14 @@ class _Run:
             "iter_num": done,
             "config": said,
         }
+        if config.lora:
+            state["lora"] = lora.adapter(own)
         more = {
             "best_val_loss": self.best,
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
             "stale": self.stale,
             "tokens": self.tokens,
-            "lora": lora.adapter(own) if config.lora else {},
         }
         if improved:
             _save(self.out / BEST, state)
