@@ -8,20 +8,44 @@ by the trainer.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .checkpoint_adapter import base_of, is_adapter, load_adapter
-from .checkpoint_common import Checkpoint, CheckpointError
+from .checkpoint_common import Checkpoint, CheckpointError, check_tokenizer
 from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
-from .checkpoint_hf import load_folder, load_folder_tokenizer
-from .checkpoint_nanogpt import load_nanogpt, load_nanogpt_tokenizer
+from .checkpoint_hf import folder_files, load_folder, load_folder_tokenizer
 from .registry import REGISTRY, locate
 from .tokenizer import Tokenizer
 
-__all__ = ["Checkpoint", "CheckpointError", "load", "load_tokenizer"]
+__all__ = [
+    "Checkpoint", "CheckpointError", "Source", "check_tokenizer", "find", "load", "load_tokenizer",
+]  # fmt: skip
 
 _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its tokenizer is sought
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint is. name: what it is called; kind: "folder", "gguf", "adapter" or
+    "nanogpt"; files: those that configuration and weights are read from."""
+
+    name: str
+    path: Path
+    kind: str
+    files: tuple[Path, ...]
+
+
+def find(name_or_path: str | os.PathLike[str]) -> Source:
+    """The files of a checkpoint, none of them read."""
+    name = _as_name(name_or_path)
+    path = locate(name)
+    kind = _kind(path)
+    known = name if name in REGISTRY else path.name if kind == "folder" else path.stem
+    files = tuple(folder_files(path)) if kind == "folder" else (path,)
+    if kind == "adapter":
+        files += find(base_of(path)).files
+    return Source(known, path, kind, files)
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
@@ -37,6 +61,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     elif kind == "adapter":
         checkpoint = load_adapter(path, load)
     else:
+        from .checkpoint_nanogpt import load_nanogpt  # torch's own format: needs torch
+
         checkpoint = load_nanogpt(path, lambda base: _tokenizer_of(base, path, 1))
     return replace(checkpoint, name=name) if name in REGISTRY else checkpoint
 
@@ -65,6 +91,8 @@ def _tokenizer_at(path: Path, depth: int) -> Tokenizer:
         return load_gguf_tokenizer(path)
     if kind == "adapter":
         return _tokenizer_of(base_of(path), path, depth + 1)
+    from .checkpoint_nanogpt import load_nanogpt_tokenizer
+
     return load_nanogpt_tokenizer(path, lambda base: _tokenizer_of(base, path, depth + 1))
 
 

@@ -10,16 +10,22 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from .checkpoint_common import (
+    KEY,
+    STATES,
+    Checkpoint,
+    CheckpointError,
+    FloatArray,
+    checked,
+    read_safetensors,
+)
 
-from .checkpoint_common import Checkpoint, CheckpointError, checked
+if TYPE_CHECKING:
+    import torch
 
-KEY = "constrained_gpt"  # of the metadata, and of config.json in folders
 KIND = "adapter"
-STATES = "transformer.wse.weight"
 SUFFIXES = (".lora_a", ".lora_b")
 
 
@@ -33,28 +39,25 @@ def is_adapter(path: Path) -> bool:
 
 def load_adapter(path: Path, load: Callable[[str], Checkpoint]) -> Checkpoint:
     """The base model with the adapter's changes added. load: reads the base by name or path."""
-    from safetensors import safe_open
-
     said = _metadata(path)
     base = load(base_of(path))
-    with safe_open(path, framework="pt") as file:
-        learned = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-    state = dict(base.state_dict)
+    learned = read_safetensors(path)
+    state: dict[str, FloatArray] = dict(base.arrays)
     for name in [n for n in learned if n.endswith(SUFFIXES[0])]:
         stem = name.removesuffix(SUFFIXES[0])
-        a, b = learned[name].float(), learned.get(stem + SUFFIXES[1])
+        a, b = learned[name], learned.get(stem + SUFFIXES[1])
         weight = state.get(f"{stem}.weight")
         if b is None or weight is None or (b.shape[0], a.shape[1]) != tuple(weight.shape):
             raise CheckpointError(
                 f"{path}: {stem} does not fit {base.name}; give the adapter of this model"
             )
-        state[f"{stem}.weight"] = weight + (said["alpha"] / a.shape[0]) * (b.float() @ a)
+        state[f"{stem}.weight"] = weight + (said["alpha"] / a.shape[0]) * (b @ a)
     config = base.config
     if STATES in learned:
         config = replace(
             config, state_lines=said["state_lines"], state_left=said["state_left"]
         )  # fmt: skip
-        state[STATES] = learned[STATES].float()
+        state[STATES] = learned[STATES]
     if config.tied:
         state.pop("lm_head.weight", None)
     return checked(config, state, base.tokenizer, path.stem, str(path), said.get("prompt_style"))
@@ -69,7 +72,7 @@ def base_of(path: Path) -> str:
 
 
 def save_adapter(
-    path: Path, learned: Mapping[str, Tensor], said: Mapping[str, Any], dtype: torch.dtype
+    path: Path, learned: Mapping[str, torch.Tensor], said: Mapping[str, Any], dtype: torch.dtype
 ) -> None:
     """Write what a LoRA run learned. said: base, alpha, prompt_style, state_lines, state_left."""
     from safetensors.torch import save_file
@@ -83,7 +86,7 @@ def _metadata(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             found = json.loads((file.metadata() or {}).get(KEY, "{}"))
     except (SafetensorError, OSError, ValueError):
         raise CheckpointError(f"{path}: cannot be read as safetensors; fetch it again") from None

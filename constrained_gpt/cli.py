@@ -455,8 +455,9 @@ def _export(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from .finetune.evaluate import evaluate_files
 
-    options = _given(args, ("model", "split", "device", "most"))
-    print(json.dumps(evaluate_files(args.data, **options)))
+    options = _given(args, ("split", "device", "most", "samples", "seed"))
+    for model in args.model or ["smollm2"]:
+        _print_json(evaluate_files(args.data, model=model, **options).to_dict(), flush=True)
     return 0
 
 
@@ -667,7 +668,15 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = command("evaluate", _evaluate, "Loss and perplexity on the held-out poems.")
     evaluate.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
-    evaluate.add_argument("--model", help="name, folder, .gguf file or ckpt.pt")
+    evaluate.add_argument(
+        "--model", action="append",
+        help="name, folder, .gguf file or ckpt.pt (default smollm2); repeat to compare",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--samples", type=int, metavar="N",
+        help="draw N poems without a mask: how many are in form, meet season and topic (default 0)",
+    )  # fmt: skip
+    evaluate.add_argument("--seed", type=int, help="of the draws and the tags (default 0)")
     evaluate.add_argument("--split", help="val (the default) or test")
     evaluate.add_argument("--most", type=int, metavar="N", help="read N poems of it at most")
     evaluate.add_argument("--device", help="cpu, cuda, mps")

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from .cache import written_whole
 from .checkpoint import Checkpoint, load
-from .checkpoint_adapter import KEY, save_adapter
+from .checkpoint_adapter import save_adapter
+from .checkpoint_common import KEY
 from .model_config import GPTConfig
 from .tokenizer import DIGITS_PATTERN, GPT2_PATTERN, Tokenizer, to_spelling
 

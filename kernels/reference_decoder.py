@@ -97,6 +97,7 @@ def _attention(shape: Shape, weights: Weights, qkv: np.ndarray, places: np.ndarr
         if shape.rope:
             cos, sin = weights.cos[places], weights.sin[places]
             q, k = _turned(q, cos, sin), _turned(k, cos, sin)
+        k, v = (part.astype(np.float16).astype(np.float32) for part in (k, v))  # as in the cache
         scores = (q.astype(np.float64) @ k.T) / math.sqrt(d)
         scores[later] = -np.inf
         e = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -27,7 +27,8 @@ def random_checkpoint(**changes: Any) -> Checkpoint:
         model = GPT(config)
         for p in model.parameters():
             torch.nn.init.normal_(p, std=0.2)
-    return Checkpoint(config, model.state_dict(), Tokenizer.gpt2(), "random", "tags")
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return Checkpoint(config, arrays, Tokenizer.gpt2(), "random", "tags")
 
 
 @torch.no_grad()
