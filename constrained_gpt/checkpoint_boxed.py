@@ -3,9 +3,8 @@
     config.json          {"model_type": "constrained_gpt", "gpt": GPTConfig's fields, ...}
     model.safetensors    matrices as int8 codes with a float32 scale a row ("<name>.scale"), or as
                          float16; vectors as float32
-    tokenizer.json       in Hugging Face's format; absent from an adapter
+    tokenizer.json       in Hugging Face's format
 
-An adapter names its base, whose tokens it uses, and holds low-rank changes alone (`finetune.lora`).
 Codes of a row are rounded to 127 levels either side, which is what the engine on bytes makes of a
 row anyway: quantising again changes nothing. Nothing in the folder can run. Called by `checkpoint`
 and by `haiku pack`.
@@ -14,7 +13,7 @@ and by `haiku pack`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,7 @@ from .checkpoint_common import Checkpoint, CheckpointError, checked, make_config
 from .hf_tokenizer import load_folder_tokenizer, read_json
 from .model_config import GPTConfig
 
-__all__ = [
-    "DTYPES", "MODEL_TYPE", "base_of", "is_boxed", "load_boxed", "load_tokenizer_file",
-    "save_adapter", "save_boxed",
-]  # fmt: skip
+__all__ = ["DTYPES", "MODEL_TYPE", "is_boxed", "load_boxed", "load_tokenizer_file", "save_boxed"]
 
 MODEL_TYPE = "constrained_gpt"
 DTYPES = ("int8", "float16")
@@ -44,24 +40,15 @@ def is_boxed(folder: Path) -> bool:
     return card.is_file() and read_json(card).get("model_type") == MODEL_TYPE
 
 
-def base_of(folder: Path) -> str | None:
-    """The model that an adapter is for; None if the folder holds a whole model."""
-    base = read_json(folder / "config.json").get("base")
-    return None if base is None else str(base)
-
-
 def load_tokenizer_file(folder: Path) -> dict[str, Any]:
     """The content of a folder's tokenizer.json."""
     return read_json(folder / "tokenizer.json")
 
 
-def load_boxed(folder: Path, load: Callable[[str], Checkpoint]) -> Checkpoint:
-    """Read a folder that `save_boxed` or `save_adapter` wrote. load: finds an adapter's base."""
+def load_boxed(folder: Path) -> Checkpoint:
+    """Read a folder that `save_boxed` wrote."""
     card = read_json(folder / "config.json")
-    style = card.get("prompt_style")
-    tensors = _tensors(folder / WEIGHTS)
-    base = card.get("base")
-    given = card.get("gpt")
+    style, given = card.get("prompt_style"), card.get("gpt")
     if not isinstance(given, dict) or not (style is None or isinstance(style, str)):
         raise CheckpointError(f"{folder}: config.json is damaged; save or fetch the folder again")
     unknown = sorted(set(given) - {f.name for f in fields(GPTConfig)})
@@ -71,28 +58,8 @@ def load_boxed(folder: Path, load: Callable[[str], Checkpoint]) -> Checkpoint:
             "newer version of this package"
         )
     config = make_config(str(folder), **given)
-    if base is None:
-        tokenizer = load_folder_tokenizer(folder)
-        return checked(config, tensors, tokenizer, folder.name, str(folder), style)
-    found = load(str(base))
-    alpha = card.get("alpha")
-    if not isinstance(alpha, int | float):
-        raise CheckpointError(f"{folder}: config.json lacks alpha; fetch the folder again")
-    state = {n: t for n, t in found.arrays.items() if n != "lm_head.weight" or not config.tied}
-    for name, tensor in tensors.items():
-        stem, low, which = name.rpartition(".lora_")
-        if not low:
-            state[name] = tensor  # what the base has not: its table of states
-        elif which == "b":
-            a, weight = tensors.get(f"{stem}.lora_a"), f"{stem}.weight"
-            shapes = None if a is None else (tensor.shape[0], a.shape[1])
-            if a is None or weight not in state or shapes != tuple(state[weight].shape):
-                raise CheckpointError(
-                    f"{folder}: {name} does not fit {base!r}; use the base it was trained on"
-                )
-            change = np.float32(alpha / a.shape[0]) * (tensor @ a)
-            state[weight] = state[weight] + change
-    return checked(config, state, found.tokenizer, folder.name, str(folder), style)
+    arrays, tokenizer = _arrays(folder / WEIGHTS), load_folder_tokenizer(folder)
+    return checked(config, arrays, tokenizer, folder.name, str(folder), style)
 
 
 def save_boxed(
@@ -129,29 +96,6 @@ def save_boxed(
         temporary.write_text(json.dumps(tokenizer, ensure_ascii=False) + "\n", "utf-8")
 
 
-def save_adapter(
-    folder: Path,
-    config: GPTConfig,
-    adapter: Mapping[str, Any],
-    *,
-    base: str,
-    alpha: float,
-    prompt_style: str | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> None:
-    """Write what was learned on top of a named model: low-rank changes as float16, the table of
-    states as float32."""
-    arrays = {}
-    for name, tensor in adapter.items():
-        array = _float32(tensor)
-        arrays[name] = array if "wse" in name else array.astype(np.float16)
-    card = {
-        "model_type": MODEL_TYPE, "gpt": asdict(config), "prompt_style": prompt_style,
-        "base": base, "alpha": alpha, **(about or {}),
-    }  # fmt: skip
-    _write(folder, card, arrays)
-
-
 def _codes(array: Array) -> tuple[Array, Array]:
     """int8 (N, K) and float32 (N,): the nearest multiples of a row's largest number over 127."""
     scale = (np.abs(array).max(axis=1, initial=0.0) / np.float32(127)).astype(np.float32)
@@ -178,7 +122,7 @@ def _float32(tensor: Any) -> Array:
     return np.asarray(tensor, np.float32)
 
 
-def _tensors(path: Path) -> dict[str, Array]:
+def _arrays(path: Path) -> dict[str, Array]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

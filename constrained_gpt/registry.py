@@ -45,10 +45,10 @@ REGISTRY: Mapping[str, Source] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
     "smollm2-haiku": Source(
-        "SmolLM2 tuned on haiku, knows its syllables, 5 MB",
+        "SmolLM2 tuned on haiku, knows its syllables, 4 MB",
         "Apache-2.0",
         package="constrained_gpt",
-        file="data/smollm2-haiku",
+        file="data/smollm2-haiku.safetensors",
         base=DEFAULT,
     ),
     "gpt2": Source("GPT-2, 124 M, 550 MB", "MIT", repository="openai-community/gpt2"),

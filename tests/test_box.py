@@ -14,7 +14,7 @@ import torch
 
 from constrained_gpt import prompts
 from constrained_gpt.checkpoint import CheckpointError, load, load_tokenizer
-from constrained_gpt.checkpoint_boxed import save_adapter, save_boxed
+from constrained_gpt.checkpoint_boxed import save_boxed
 from constrained_gpt.corpus.teacher import Thought, pack
 from constrained_gpt.finetune.batches import Batch, Poems, Thoughts
 from constrained_gpt.finetune.evaluate import losses
@@ -136,27 +136,6 @@ def test_a_box_of_bytes_gives_back_its_own_rounding(small: Path, tmp_path: Path)
         load(first)
 
 
-def test_an_adapter_on_its_base(large: Path, tmp_path: Path) -> None:
-    base = load(large)
-    generator = torch.Generator().manual_seed(3)
-    a, b = torch.randn(4, 16, generator=generator), torch.randn(48, 4, generator=generator)
-    a, b = a.half().float(), b.half().float()
-    config = replace(base.config, state_lines=3, state_left=8)
-    table = torch.randn(12, 16, generator=generator)
-    stem = "transformer.h.1.attn.c_attn"
-    learned = {f"{stem}.lora_a": a, f"{stem}.lora_b": b, "transformer.wse.weight": table}
-    save_adapter(tmp_path, config, learned, base=str(large), alpha=8.0, prompt_style=prompts.TAGS)
-    both = load(tmp_path)
-    assert (both.config.n_states, both.prompt_style) == (config.n_states, prompts.TAGS)
-    for name, tensor in both.state_dict.items():
-        if name == "transformer.wse.weight":
-            wanted = table
-        else:
-            wanted = base.state_dict[name] + (2.0 * b @ a if name == f"{stem}.weight" else 0)
-        torch.testing.assert_close(tensor, wanted)
-    assert load_tokenizer(tmp_path).content_hash == base.tokenizer.content_hash
-
-
 def test_a_teachers_thoughts_in_the_loss(small: Path, tmp_path: Path) -> None:
     own = load_tokenizer(small)
     ids = GPT2.encode(POEM)
@@ -202,7 +181,7 @@ def test_pack_a_run(small: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     train(config, log=lambda _: None)
     done = packed(tmp_path / "run" / "ckpt.pt", tmp_path / "box")
-    assert (done["adapter_of"], done["steps"]) == (None, 2)
+    assert done["steps"] == 2
     trained, boxed = load(tmp_path / "run" / "ckpt.pt"), load(tmp_path / "box")
     assert boxed.config == trained.config and boxed.prompt_style == prompts.TAGS
     assert boxed.tokenizer.content_hash == trained.tokenizer.content_hash
