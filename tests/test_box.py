@@ -3,6 +3,7 @@ back what was put in, and a teacher's thoughts reach the loss."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from constrained_gpt import prompts
+from constrained_gpt import prompts, registry
 from constrained_gpt.checkpoint import CheckpointError, load, load_tokenizer
+from constrained_gpt.checkpoint_adapter import base_of
 from constrained_gpt.checkpoint_boxed import save_boxed
 from constrained_gpt.corpus.teacher import Thought, pack
 from constrained_gpt.finetune.batches import Batch, Poems, Thoughts
@@ -187,3 +189,13 @@ def test_pack_a_run(small: Path, tmp_path: Path) -> None:
     assert boxed.tokenizer.content_hash == trained.tokenizer.content_hash
     table = "transformer.wse.weight"
     torch.testing.assert_close(boxed.state_dict[table], trained.state_dict[table])
+
+
+def test_the_adapter_in_the_package_is_the_one_its_sources_name() -> None:
+    source = registry.REGISTRY["smollm2-haiku"]
+    path = registry.find_in_package(source)
+    assert path is not None and path.stat().st_size < 6_000_000
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest in (path.parent / "SOURCES.md").read_text("utf-8")
+    assert base_of(path) == source.base == "smollm2"
+    assert (path.parent / "smollm2-haiku.md").is_file()
