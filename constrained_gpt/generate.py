@@ -335,7 +335,7 @@ def _write(job: _Job, places: Sequence[tuple[int, int]]) -> list[Haiku]:
     """One poem for every (index, attempt)."""
     generators = [_generator(job, *place) for place in places]
     decode = STRATEGIES[job.strategy]
-    more = {"weights": job.weights} if job.strategy == "sample" else {}
+    more: dict[str, Any] = {"weights": job.weights} if job.strategy == "sample" else {}
     paths = decode(
         job.engine, job.lattice, job.ids, generators, job.options, start=job.start, **more
     )
