@@ -133,9 +133,7 @@ class Batch:
     def _norms_of(self, logits: np.ndarray) -> np.ndarray:
         norms = np.empty(len(self))
         scratch = np.empty((self._team.threads, 512), np.float32)
-        self._team.run(
-            log_sum_exp_rows, np.ascontiguousarray(logits, np.float32), scratch, norms
-        )
+        self._team.run(log_sum_exp_rows, np.ascontiguousarray(logits, np.float32), scratch, norms)
         return norms
 
     def masks(self) -> Masks:

@@ -81,9 +81,9 @@ def cliche_score(penalty: float, phrases: Iterable[str] = CLICHES) -> WordScore:
 
 def checked(value: object, name: str) -> float:
     """A finite number; TypeError or ValueError, with the cure, for anything else."""
-    if isinstance(value, bool) or (not isinstance(value, (int, float)) and not hasattr(
-        value, "__float__"
-    )):
+    if isinstance(value, bool) or (
+        not isinstance(value, (int, float)) and not hasattr(value, "__float__")
+    ):
         raise TypeError(f"{name} is {value!r}; a score is a number of nats such as -2.0")
     number = float(value)  # type: ignore[arg-type]
     if not math.isfinite(number):
