@@ -18,6 +18,7 @@ from typing import Any
 
 import machine
 import peers
+from figures import short
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -32,15 +33,11 @@ def table(results: dict[str, Any]) -> str:
     card = results["machine"]
     lines = ["| what | median | middle half | runs |", "| --- | ---: | ---: | ---: |"]
     for row in results["rows"]:
-        median, low, high = (_short(row[key]) for key in ("median", "low", "high"))
+        median, low, high = (short(row[key]) for key in ("median", "low", "high"))
         spread = f"{low} to {high}" if row["rounds"] > 1 else "-"
         lines.append(f"| {row['name']} | {median} {row['unit']} | {spread} | {row['rounds']} |")
     lines += ["", f"Measured at commit {card['commit']} on: {machine.summary(card)}."]
     return "\n".join(lines)
-
-
-def _short(figure: float) -> str:
-    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
 def tree() -> str:

@@ -7,19 +7,40 @@ Knows how to tell the formats apart; each has a reader of its own (`checkpoint_g
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .checkpoint_common import Checkpoint, CheckpointError
+from .checkpoint_common import Checkpoint, CheckpointError, check_tokenizer
 from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
-from .checkpoint_hf import load_folder, load_folder_tokenizer
-from .checkpoint_nanogpt import load_nanogpt, load_nanogpt_tokenizer
+from .checkpoint_hf import folder_files, load_folder, load_folder_tokenizer
 from .registry import REGISTRY, locate
 from .tokenizer import Tokenizer
 
-__all__ = ["Checkpoint", "CheckpointError", "load", "load_tokenizer"]
+__all__ = [
+    "Checkpoint", "CheckpointError", "Source", "check_tokenizer", "find", "load", "load_tokenizer",
+]  # fmt: skip
 
 _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its tokenizer is sought
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint is. name: what it is called; kind: "folder", "gguf" or "nanogpt"; files:
+    those that configuration and weights are read from."""
+
+    name: str
+    path: Path
+    kind: str
+    files: tuple[Path, ...]
+
+
+def find(name_or_path: str | os.PathLike[str]) -> Source:
+    """The files of a checkpoint, none of them read."""
+    name = _as_name(name_or_path)
+    path = locate(name)
+    kind = _kind(path)
+    known = name if name in REGISTRY else path.name if kind == "folder" else path.stem
+    return Source(known, path, kind, tuple(folder_files(path)) if kind == "folder" else (path,))
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
@@ -33,6 +54,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     elif kind == "gguf":
         checkpoint = load_gguf(path)
     else:
+        from .checkpoint_nanogpt import load_nanogpt  # torch's own format: needs torch
+
         checkpoint = load_nanogpt(path, lambda base: _tokenizer_of(base, path, 1))
     return replace(checkpoint, name=name) if name in REGISTRY else checkpoint
 
@@ -59,6 +82,8 @@ def _tokenizer_at(path: Path, depth: int) -> Tokenizer:
         return load_folder_tokenizer(path)
     if kind == "gguf":
         return load_gguf_tokenizer(path)
+    from .checkpoint_nanogpt import load_nanogpt_tokenizer
+
     return load_nanogpt_tokenizer(path, lambda base: _tokenizer_of(base, path, depth + 1))
 
 

@@ -1,19 +1,26 @@
-"""What every checkpoint format comes to: a configuration, named tensors, a tokenizer, a name.
+"""What every checkpoint format comes to: a configuration, named arrays, a tokenizer, a name.
 
-Knows nanoGPT's tensor names and shapes; knows no file format. Called by the readers of the formats
-(`checkpoint_gguf`, `checkpoint_hf`, `checkpoint_nanogpt`), which `checkpoint.load` chooses from.
+Knows nanoGPT's tensor names and shapes; knows no file format, and imports torch only for who asks
+for tensors. Called by the readers of the formats (`checkpoint_gguf`, `checkpoint_hf`,
+`checkpoint_nanogpt`), which `checkpoint.load` chooses from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from .model import GPT, GPTConfig
+from .model_config import GPTConfig
 from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FloatArray = npt.NDArray[np.float32]
 
 
 class CheckpointError(ValueError):
@@ -22,19 +29,33 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model as loaded: tensors under nanoGPT's names, in the layout of torch's Linear. A tied
-    head is there under both of its names."""
+    """A model as loaded: float32 arrays under nanoGPT's names, in the layout of torch's Linear. A
+    tied head is there under both of its names. prompt_style: how it was trained to be asked
+    (`prompts.STYLES`); None: as its tokenizer suggests."""
 
     config: GPTConfig
-    state_dict: Mapping[str, Tensor]
+    arrays: Mapping[str, FloatArray]
     tokenizer: Tokenizer
     name: str
+    prompt_style: str | None = None
+
+    @property
+    def state_dict(self) -> dict[str, Tensor]:
+        """The arrays as torch's tensors, on the same memory."""
+        import torch
+
+        return {name: torch.as_tensor(array) for name, array in self.arrays.items()}
 
 
 def checked(
-    config: GPTConfig, state: dict[str, Tensor], tokenizer: Tokenizer, name: str, source: str
+    config: GPTConfig,
+    state: Mapping[str, FloatArray],
+    tokenizer: Tokenizer,
+    name: str,
+    source: str,
+    prompt_style: str | None = None,
 ) -> Checkpoint:
-    """A Checkpoint whose tensors are exactly those the configuration asks for, or a
+    """A Checkpoint whose arrays are exactly those the configuration asks for, or a
     CheckpointError."""
     if config.n_layer > len(state):
         raise CheckpointError(
@@ -42,12 +63,7 @@ def checked(
             "configuration is "
             "damaged or another model's: save or fetch both again"
         )
-    try:
-        wanted = expected_shapes(config)
-    except RuntimeError:  # a size that torch cannot count
-        raise CheckpointError(
-            f"{source}: its configuration asks for tensors of impossible sizes; fetch it again"
-        ) from None
+    wanted = expected_shapes(config)
     missing = [n for n in wanted if n not in state]
     if missing:
         raise CheckpointError(
@@ -63,24 +79,53 @@ def checked(
                 f"{shape}; the weights and the configuration do not belong together: fetch both "
                 "again"
             )
+    check_tokenizer(config, tokenizer, source)
+    arrays = {n: state[n] for n in wanted}
+    if config.tied:
+        arrays["lm_head.weight"] = arrays["transformer.wte.weight"]
+    return Checkpoint(config, arrays, tokenizer, name, prompt_style)
+
+
+def check_tokenizer(config: GPTConfig, tokenizer: Tokenizer, source: str) -> None:
+    """CheckpointError where the tokenizer knows tokens that the model does not."""
     if tokenizer.n_vocab > config.vocab_size:
         raise CheckpointError(
             f"{source}: the tokenizer {tokenizer.name!r} has {tokenizer.n_vocab} tokens, the "
             "model only "
             f"{config.vocab_size}; give the tokenizer that the model was trained with"
         )
-    tensors = {n: state[n] for n in wanted}
-    if config.tied:
-        tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
-    return Checkpoint(config, tensors, tokenizer, name)
 
 
 def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of such a model; a tied head is not among them."""
-    with torch.device("meta"):
-        shapes = {n: tuple(p.shape) for n, p in GPT(config).state_dict().items()}
-    if config.tied:
-        del shapes["lm_head.weight"]
+    """Name -> shape of every tensor of such a model (`model.GPT`); a tied head is not among
+    them."""
+    c = config.n_embd
+    heads = config.n_head * config.width
+    shapes: dict[str, tuple[int, ...]] = {"transformer.wte.weight": (config.vocab_size, c)}
+    if config.rope_theta is None:
+        shapes["transformer.wpe.weight"] = (config.block_size, c)
+
+    def norm(name: str) -> None:
+        shapes[f"{name}.weight"] = (c,)
+        if config.bias and config.norm == "layernorm":
+            shapes[f"{name}.bias"] = (c,)
+
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        shapes[f"{name}.weight"] = (outputs, inputs)
+        if config.bias:
+            shapes[f"{name}.bias"] = (outputs,)
+
+    for i in range(config.n_layer):
+        block = f"transformer.h.{i}"
+        norm(f"{block}.ln_1")
+        linear(f"{block}.attn.c_attn", c, heads + 2 * config.kv_heads * config.width)
+        linear(f"{block}.attn.c_proj", heads, c)
+        norm(f"{block}.ln_2")
+        linear(f"{block}.mlp.c_fc", c, (2 if config.mlp == "swiglu" else 1) * config.inner)
+        linear(f"{block}.mlp.c_proj", config.inner, c)
+    norm("transformer.ln_f")
+    if not config.tied:
+        shapes["lm_head.weight"] = (config.vocab_size, c)
     return shapes
 
 

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from .checkpoint_common import Checkpoint, CheckpointError, checked, make_config
+from .checkpoint_common import Checkpoint, CheckpointError, FloatArray, checked, make_config
 from .gguf_file import GGUFError, GGUFFile
-from .model import GPTConfig
+from .model_config import GPTConfig
 from .tokenizer import PATTERNS, Tokenizer
 
 _CONTROL, _USER_DEFINED = 3, 4  # token types that are matched whole
@@ -112,16 +110,16 @@ def _plausible(file: GGUFFile, fields: dict[str, Any]) -> None:
             )
 
 
-def _state(file: GGUFFile, config: GPTConfig) -> dict[str, Tensor]:
+def _state(file: GGUFFile, config: GPTConfig) -> dict[str, FloatArray]:
     """llama.cpp's names -> nanoGPT's. Absent tensors are left out: `checked` reports them."""
-    state: dict[str, Tensor] = {}
+    state: dict[str, FloatArray] = {}
 
     def put(name: str, *sources: str, heads: tuple[int, ...] = ()) -> None:
         if all(s in file.tensors for s in sources):
-            parts = [torch.from_numpy(file.tensor(s)) for s in sources]
+            parts = [file.tensor(s) for s in sources]
             for i, n in enumerate(heads):
                 parts[i] = _unpermuted(parts[i], n)
-            state[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
+            state[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     put("transformer.wte.weight", "token_embd.weight")
     put("lm_head.weight", "output.weight")
@@ -147,7 +145,7 @@ def _state(file: GGUFFile, config: GPTConfig) -> dict[str, Tensor]:
     return state
 
 
-def _unpermuted(rows: Tensor, heads: int) -> Tensor:
+def _unpermuted(rows: FloatArray, heads: int) -> FloatArray:
     """llama.cpp stores the rotated pairs of a head side by side; we, like transformers, in
     halves."""
     if rows.shape[0] % (2 * heads):

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from .checkpoint_common import Checkpoint, CheckpointError, checked, make_config
+from .checkpoint_common import Checkpoint, CheckpointError, FloatArray, checked, make_config
 from .hf_tokenizer import load_folder_tokenizer, read_json
-from .model import GPTConfig
+from .model_config import GPTConfig
 
-__all__ = ["load_folder", "load_folder_tokenizer"]
+__all__ = ["folder_files", "load_folder", "load_folder_tokenizer"]
 
+_NUMPY = {"F64", "F32", "F16"}  # types of safetensors that numpy has
 _GELU = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 
 
@@ -39,6 +39,16 @@ def load_folder(folder: Path) -> Checkpoint:
             "SmolLM2)"
         )
     return checked(config, state, load_folder_tokenizer(folder), folder.name, str(folder))
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """The files that hold the configuration and may hold weights."""
+    return sorted(
+        path
+        for pattern in ("config.json", "*.safetensors", "*.safetensors.index.json")
+        for path in folder.glob(pattern)
+        if path.is_file()
+    )
 
 
 def _need(folder: Path, card: Mapping[str, Any], key: str) -> Any:
@@ -117,7 +127,7 @@ def _llama_config(folder: Path, card: Mapping[str, Any]) -> GPTConfig:
     )
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def _read_weights(folder: Path) -> dict[str, FloatArray]:
     """All tensors of model.safetensors, or of the files that its index names, as float32."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
@@ -140,12 +150,17 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         )
     from safetensors import SafetensorError, safe_open
 
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, FloatArray] = {}
     for name in sorted(names):
         try:
-            with safe_open(folder / name, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118 - the file is no mapping
-                    tensors[key] = file.get_tensor(key).to(torch.float32)
+            with safe_open(folder / name, framework="np") as file:
+                keys = list(file.keys())
+                known = all(file.get_slice(key).get_dtype() in _NUMPY for key in keys)
+            # What numpy has no type for goes by way of torch, an import of a second or so.
+            with safe_open(folder / name, framework="np" if known else "pt") as file:
+                for key in keys:
+                    read = file.get_tensor(key)
+                    tensors[key] = np.asarray(read if known else read.float(), np.float32)
         except (SafetensorError, OSError, RuntimeError, ValueError):
             raise CheckpointError(
                 f"{folder / name}: cannot be read as safetensors; it is absent, damaged or "
@@ -155,9 +170,9 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _gpt2_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _gpt2_state(tensors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """transformers keeps GPT-2's products as (in, out); nanoGPT and torch as (out, in)."""
-    state: dict[str, Tensor] = {}
+    state: dict[str, FloatArray] = {}
     for name, tensor in tensors.items():
         ours = name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
         if ours.endswith((".attn.bias", ".attn.masked_bias")):  # causal masks of old versions
@@ -165,17 +180,17 @@ def _gpt2_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         turned = (
             ours.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")) and tensor.ndim == 2
         )
-        state[ours] = tensor.t().contiguous() if turned else tensor
+        state[ours] = np.ascontiguousarray(tensor.T) if turned else tensor
     return state
 
 
-def _llama_state(tensors: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = {}
+def _llama_state(tensors: Mapping[str, FloatArray], config: GPTConfig) -> dict[str, FloatArray]:
+    state: dict[str, FloatArray] = {}
 
     def put(name: str, *sources: str) -> None:
         parts = [tensors[s] for s in sources if s in tensors]
         if len(parts) == len(sources):  # an absent one is reported by `checked`
-            state[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
+            state[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     put("transformer.wte.weight", "model.embed_tokens.weight")
     put("transformer.ln_f.weight", "model.norm.weight")

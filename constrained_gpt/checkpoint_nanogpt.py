@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint_common import Checkpoint, CheckpointError, checked, make_config
-from .model import GPTConfig
+from .checkpoint_common import Checkpoint, CheckpointError, FloatArray, checked, make_config
+from .model_config import GPTConfig
 from .tokenizer import Tokenizer
 
 __all__ = ["load_nanogpt", "load_nanogpt_tokenizer"]
@@ -57,7 +57,20 @@ def load_nanogpt(path: Path, tokenizer_of: TokenizerOf) -> Checkpoint:
     apart = table is not None and head is not None and not _same(table, head)
     config = make_config(str(path), **{**args, "tied": not apart})
     tokenizer = _tokenizer(path, content, config.vocab_size, tokenizer_of)
-    return checked(config, state, tokenizer, path.stem, str(path))
+    said = content.get("config")
+    style = said.get("prompt_style") if isinstance(said, dict) else None
+    style = style if isinstance(style, str) else None
+    return checked(config, _arrays(path, state), tokenizer, path.stem, str(path), style)
+
+
+def _arrays(path: Path, state: dict[str, Tensor]) -> dict[str, FloatArray]:
+    """float32 stays where it is, mapped from the file; the rest is converted."""
+    try:
+        return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
+    except (TypeError, RuntimeError):  # sparse, quantised or complex
+        raise CheckpointError(
+            f"{path}: its tensors are not plain numbers; save them as dense float32"
+        ) from None
 
 
 def load_nanogpt_tokenizer(path: Path, tokenizer_of: TokenizerOf) -> Tokenizer:

@@ -403,19 +403,28 @@ def _models(args: argparse.Namespace) -> int:
 
 # fine-tuning
 
+_PREPARE = (
+    "model", "policy", "val_fraction", "test_fraction", "folds", "near", "column", "licence",
+)  # fmt: skip
+
 
 def _prepare(args: argparse.Namespace) -> int:
     from .finetune.prepare import prepare
 
-    card = prepare(args.files, args.out, **_given(args, ("model", "val_fraction")))
+    options = _given(args, _PREPARE)
+    if args.form is not None:
+        options["forms"] = [_form(name) for name in args.form]
+    with _Bar(None) as bar:
+        card = prepare(args.files, args.out, **options, progress=bar.update)
     print(json.dumps(card, ensure_ascii=False, indent=2))
     return 0
 
 
 _FINETUNE = (
-    "model", "max_iters", "batch_size", "block_size", "learning_rate", "min_lr", "warmup_iters",
-    "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval", "eval_batches",
-    "seed", "device",
+    "init", "budget", "lora", "lora_alpha", "max_iters", "batch_size", "block_size", "n_layer",
+    "n_head", "n_embd", "dropout", "learning_rate", "state_lr", "min_lr", "warmup_iters",
+    "lr_decay_iters", "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval",
+    "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "seed", "device",
 )  # fmt: skip
 
 
@@ -425,7 +434,13 @@ def _finetune(args: argparse.Namespace) -> int:
     config = TrainConfig(
         data=args.data, out=args.out, resume=args.resume, **_given(args, _FINETUNE)
     )
-    result = train(config, log=lambda line: print(line, file=sys.stderr, flush=True))
+    with _Bar(config.max_iters, "step") as bar:
+
+        def log(line: str) -> None:
+            with bar.aside():
+                print(line, file=sys.stderr, flush=True)
+
+        result = train(config, log=log, progress=bar.update)
     print(json.dumps(result))
     return 0
 
@@ -433,7 +448,7 @@ def _finetune(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from .finetune.evaluate import evaluate_files
 
-    options = _given(args, ("model", "block_size", "device"))
+    options = _given(args, ("model", "split", "device", "most"))
     print(json.dumps(evaluate_files(args.data, **options)))
     return 0
 
@@ -583,34 +598,62 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = command("prepare", _prepare, "Turn files of poems into token files to train on.")
     prepare.add_argument(
-        "files", nargs="+", metavar="FILE", help="text with blank lines, or .jsonl"
-    )
-    prepare.add_argument(
-        "--out", required=True, metavar="DIR", help="where train.bin and val.bin go"
-    )
+        "files", nargs="+", metavar="FILE",
+        help="text with blank lines, .jsonl, .csv, .tsv, .parquet, or a folder of them; - is "
+        "standard input",
+    )  # fmt: skip
+    prepare.add_argument("--out", required=True, metavar="DIR", help="where the data goes")
     prepare.add_argument("--model", help="whose tokens to use (default smollm2)")
+    prepare.add_argument(
+        "--form", action="append", metavar="FORM",
+        help="keep poems of this form: haiku (the default), tanka, ... or counts such as 3-5-3; "
+        "repeat for several",
+    )  # fmt: skip
+    prepare.add_argument("--policy", help="readings that must fit: any (the default) or all")
     prepare.add_argument("--val-fraction", type=float, metavar="F", help="share that is held out")
+    prepare.add_argument("--test-fraction", type=float, metavar="F", help="share that is set apart")
+    prepare.add_argument("--folds", type=int, metavar="K", help="for `haiku crossval`")
+    prepare.add_argument(
+        "--near", type=float, metavar="X", help="likeness from which a poem counts as said before"
+    )
+    prepare.add_argument("--column", metavar="NAME", help="the field that holds the poem")
+    prepare.add_argument("--licence", metavar="TEXT", help="of the poems, for the card")
 
-    finetune = command("finetune", _finetune, "Train a model on token files.")
-    finetune.add_argument("--data", required=True, metavar="DIR", help="what `haiku prepare` wrote")
+    finetune = command("finetune", _finetune, "Train a model on prepared poems.")
+    finetune.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
     finetune.add_argument("--out", required=True, metavar="DIR", help="where ckpt.pt goes")
     finetune.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out"
     )
-    finetune.add_argument("--model", help="where to start from (default smollm2)")
+    finetune.add_argument(
+        "--init", metavar="MODEL", help="a name, a path, or scratch (default smollm2)"
+    )
+    finetune.add_argument(
+        "--budget", action="store_true", default=None,
+        help="tell the model which line it is in and how many syllables are left",
+    )  # fmt: skip
+    finetune.add_argument(
+        "--lora", type=int, metavar="R", help="train adapters of rank R, the rest stays"
+    )
+    finetune.add_argument("--compile", action="store_true", default=None, help="torch.compile")
+    finetune.add_argument("--precision", help="auto, float32 or bfloat16")
     finetune.add_argument("--device", help="cpu, cuda, mps")
-    for name in ("learning-rate", "min-lr", "weight-decay", "grad-clip"):
+    for name in (
+        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "lora-alpha",
+    ):  # fmt: skip
         finetune.add_argument(f"--{name}", type=float, metavar="X")
     for name in (
-        "max-iters", "batch-size", "block-size", "warmup-iters", "gradient-accumulation-steps",
-        "eval-interval", "eval-batches", "seed",
+        "max-iters", "batch-size", "block-size", "n-layer", "n-head", "n-embd", "warmup-iters",
+        "lr-decay-iters", "gradient-accumulation-steps", "eval-interval", "eval-poems",
+        "validity-poems", "patience", "fold", "seed",
     ):  # fmt: skip
         finetune.add_argument(f"--{name}", type=int, metavar="N")
 
     evaluate = command("evaluate", _evaluate, "Loss and perplexity on the held-out poems.")
-    evaluate.add_argument("--data", required=True, metavar="DIR", help="what `haiku prepare` wrote")
+    evaluate.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
     evaluate.add_argument("--model", help="name, folder, .gguf file or ckpt.pt")
-    evaluate.add_argument("--block-size", type=int, metavar="N")
+    evaluate.add_argument("--split", help="val (the default) or test")
+    evaluate.add_argument("--most", type=int, metavar="N", help="read N poems of it at most")
     evaluate.add_argument("--device", help="cpu, cuda, mps")
     return parser
 

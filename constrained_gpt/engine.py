@@ -1,183 +1,115 @@
 """A loaded model that reads a prompt once and then takes one token per row: ids in, logits out.
 
-The only border between torch and numpy. Knows no words, no lattice and no sampling; the decoders in
-`decoding/` call it.
-
-A row's logits depend, to the bit, on that row alone: see `linear`.
+What the decoders in `decoding/` call, and the choice of who answers: `torch_engine` or
+`int8_engine`, each imported when it is needed and torch only with the first. Knows no words, no
+lattice and no sampling.
 """
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
-from .checkpoint import Checkpoint, load
-from .engine_calls import checked_prompt, checked_tokens
-from .kv_cache import KVCache
-from .linear import steady
-from .model import GPT
+from . import device as devices
 from .tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from .int8_engine import Int8Engine
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_BLOCK = 2048  # rows of the sorted output layer that are multiplied or not
+DTYPES = ("float32", "bfloat16", "float16")  # of the engine on torch
 INT8 = "int8"  # the engine on bytes, for a processor
 
 
-class Engine:
-    """A model, its tokenizer, and the two calls that decoding needs."""
+class Engine(ABC):
+    """A model, its tokenizer, and the calls that decoding needs.
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, name: str) -> None:
-        """`model` belongs to the engine from now on: its layers are put into a form for
-        inference."""
-        parameter = next(model.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
-        self._head = model.lm_head.weight.detach()  # (V, C)
-        self._sorted: dict[bytes, list[nn.Module]] = {}
-        self.model = _for_inference(model)
-        self.tokenizer = tokenizer
-        self.name = name
-        self.n_vocab = model.config.vocab_size
-        self.max_positions = model.config.block_size
+    A row's logits depend, to the bit, on that row alone. name: as asked for; n_vocab: logits of a
+    row; max_positions: tokens it can hold, the prompt's among them. state_sizes, n_states:
+    what it knows of lattice states (`lattice.budget`), 0 for nothing; prompt_style: see
+    `Checkpoint`.
+    """
+
+    name: str
+    tokenizer: Tokenizer
+    n_vocab: int
+    max_positions: int
+    device: Any
+    dtype: Any
+    state_sizes: tuple[int, int] = (0, 0)
+    n_states: int = 0
+    prompt_style: str | None = None
 
     @classmethod
     def from_pretrained(
         cls, name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: str = "float32"
-    ) -> Engine | Int8Engine:
+    ) -> Engine:
         """Load a registered name, a Hugging Face folder, a GGUF file or a nanoGPT ckpt.pt.
 
-        dtype: float32, bfloat16, float16, or int8: weights in bytes, on a processor only. auto:
-        int8 on a processor, float32 on a GPU.
+        dtype: float32, bfloat16, float16, or int8: weights in bytes, on a processor only, kept in
+        the cache folder once they are quantised. auto: int8 on a processor, float32 on a GPU.
         """
         known = (*DTYPES, INT8, "auto")
         if dtype not in known:
             raise ValueError(f"dtype must be one of {', '.join(known)}, got {dtype!r}")
         if dtype == "auto":
-            dtype = INT8 if _device(device).type == "cpu" else "float32"
+            dtype = INT8 if devices.resolve(device) == "cpu" else "float32"
         if dtype == INT8:
             if device not in ("auto", "cpu"):
                 raise ValueError(
                     f"dtype 'int8' runs on a processor, and device {device!r} was asked for; use "
                     "device='cpu', or dtype='bfloat16' there"
                 )
-            from .int8_engine import Int8Engine  # compiled code that no other dtype needs
+            from .int8_engine import Int8Engine
 
-            return Int8Engine.from_checkpoint(load(name_or_path))
-        target = _device(device)
-        return cls.from_checkpoint(load(name_or_path), device=target, dtype=DTYPES[dtype])
+            return Int8Engine.load(name_or_path)
+        from .torch_engine import TorchEngine
 
-    @classmethod
-    def from_checkpoint(
-        cls,
-        checkpoint: Checkpoint,
-        *,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> Engine:
-        """An engine around an already loaded checkpoint."""
-        with torch.device("meta"):
-            model = GPT(checkpoint.config)
-        state = {n: t.to(device=device, dtype=dtype) for n, t in checkpoint.state_dict.items()}
-        model.load_state_dict(state, assign=True)
-        return cls(model, checkpoint.tokenizer, checkpoint.name)
+        return TorchEngine.load(name_or_path, device=devices.resolve(device), dtype=dtype)
 
-    @torch.inference_mode()
+    @abstractmethod
     def prefill(
-        self, ids: Sequence[int], batch: int, max_new: int
-    ) -> tuple[KVCache, npt.NDArray[np.float32]]:
+        self,
+        ids: Sequence[int],
+        batch: int,
+        max_new: int,
+        states: npt.NDArray[np.integer] | None = None,
+    ) -> tuple[Any, npt.NDArray[np.float32]]:
         """Read the prompt once for the whole batch. Returns the cache for `batch` rows that may
-        grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,)."""
-        prompt = checked_prompt(self, ids, batch, max_new)
-        hidden, k, v = self.model.prefill(self._tensor(prompt))  # (1, C), (L, KV, P, d) twice
-        cache = KVCache(k, v, int(batch), int(max_new))
-        return cache, self._logits(hidden)[0]
+        grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,).
 
-    @torch.inference_mode()
-    def decode_step(self, cache: KVCache, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        states, here and below: the lattice state after each token that is read (`lattice.budget`),
+        for a model that knows them; None: no state.
+        """
+
+    @abstractmethod
+    def decode_step(
+        self,
+        cache: Any,
+        tokens: npt.NDArray[np.int64],
+        states: npt.NDArray[np.integer] | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Give every row its next token, (B,); returns the logits after it, (B, n_vocab)."""
-        new = checked_tokens(self, cache, tokens)
-        return self._logits(self.model.step(self._tensor(new), cache))
 
-    @torch.inference_mode()
+    @abstractmethod
     def decode_slice(
         self,
-        cache: KVCache,
+        cache: Any,
         tokens: npt.NDArray[np.int64],
         order: npt.NDArray[np.int32],
         prefix: npt.NDArray[np.integer],
         extra_start: npt.NDArray[np.int64],
         extra_token: npt.NDArray[np.integer],
+        states: npt.NDArray[np.integer] | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `decode_step`, for some of the logits: (slice (B, W), extra (E,)), float32.
 
         slice[b, i] is row b's logit of token order[i], for i < prefix[b] <= W; extra[e] is that of
-        extra_token[e] in the row b with extra_start[b] <= e < extra_start[b + 1]. The rows of the
-        output layer are sorted by `order` once, in blocks, and blocks that no row needs are not
-        multiplied.
+        extra_token[e] in the row b with extra_start[b] <= e < extra_start[b + 1]. On a CPU these
+        are the numbers of `decode_step` to the bit.
         """
-        new = checked_tokens(self, cache, tokens)
-        hidden = self.model.step(self._tensor(new), cache)  # (B, C)
-        blocks = self._sorted_head(order)
-        most = int(np.max(prefix, initial=0))
-        needed = blocks[: -(-most // _BLOCK)]
-        parts = [block(hidden).float() for block in needed] or [hidden.new_zeros((len(new), 0))]
-        owner = np.repeat(np.arange(len(new)), np.diff(extra_start))
-        rows = self._head.index_select(0, self._tensor(np.asarray(extra_token)))  # (E, C)
-        extra = (rows * hidden.index_select(0, self._tensor(owner))).float().sum(-1)
-        return torch.cat(parts, dim=1).cpu().numpy(), extra.cpu().numpy()
-
-    def _sorted_head(self, order: npt.NDArray[np.int32]) -> list[nn.Module]:
-        """The output layer's rows in `order`, as linear layers of _BLOCK rows each; kept."""
-        key = order.tobytes()
-        if key not in self._sorted:
-            while len(self._sorted) >= 4:
-                self._sorted.pop(next(iter(self._sorted)))
-            rows = self._head.index_select(0, self._tensor(order))  # (S, C)
-            blocks: list[nn.Module] = []
-            for first in range(0, len(rows), _BLOCK):
-                part = rows[first : first + _BLOCK]
-                linear = nn.Linear(part.shape[1], len(part), bias=False, device="meta")
-                linear.weight = nn.Parameter(part, requires_grad=False)
-                blocks.append(steady(linear))
-            self._sorted[key] = blocks
-        return self._sorted[key]
-
-    def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
-        return self.model.lm_head(hidden).float().cpu().numpy()  # (rows, V)
-
-    def _tensor(self, ids: npt.NDArray[np.integer]) -> Tensor:
-        return torch.from_numpy(ids.astype(np.int64)).to(self.device)
 
     def __repr__(self) -> str:
         where = f"device={self.device}, dtype={self.dtype}"
         return f"Engine({self.name!r}, n_vocab={self.n_vocab}, {where})"
-
-
-def _for_inference(model: GPT) -> GPT:
-    """Every linear layer in a form whose rows do not depend on their number."""
-    with torch.no_grad():
-        for module in list(model.modules()):
-            for name, child in module.named_children():
-                if isinstance(child, nn.Linear):
-                    setattr(module, name, steady(child))
-    return model.eval().requires_grad_(False)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
-        raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
-    if name != "cpu" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {name!r} was asked for, but torch sees no GPU; use device='cpu' or 'auto'"
-        )
-    return torch.device(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,13 @@ class Bounds(Protocol):
 
     n_vocab: int
     max_positions: int
+    name: str
+
+
+class StateBounds(Protocol):
+    """How many lattice states an engine's model tells apart; 0: it knows none."""
+
+    n_states: int
     name: str
 
 
@@ -59,6 +66,77 @@ def checked_tokens(engine: Bounds, cache: CacheBounds, tokens: Any) -> npt.NDArr
             "larger max_new"
         )
     return np.ascontiguousarray(new, np.int64)
+
+
+def checked_states(
+    engine: StateBounds, states: npt.NDArray[Any] | None, tokens: int
+) -> npt.NDArray[np.int64] | None:
+    """One lattice state for each token as int64, None for none; ValueError, with the cure."""
+    if states is None:
+        return None
+    known = np.asarray(states)
+    if not engine.n_states:
+        raise ValueError(
+            f"{engine.name} knows no lattice states; leave states out, or train it with --budget"
+        )
+    if known.shape != (tokens,) or known.dtype.kind not in "iu":
+        raise ValueError(
+            f"states must be {tokens} integers, one for each token, got shape {known.shape} of "
+            f"{known.dtype}; take them from lattice.budget"
+        )
+    if known.size and (int(known.min()) < 0 or int(known.max()) >= engine.n_states):
+        raise ValueError(
+            f"states must lie in 0..{engine.n_states - 1}, got {known.min()}..{known.max()}; "
+            "count them with the sizes of this model (engine.state_sizes)"
+        )
+    return np.ascontiguousarray(known, np.int64)
+
+
+class Slice(NamedTuple):
+    """Which logits are wanted, see `Engine.decode_slice`: order int32 (S,), prefix int64 (B,),
+    extra_start int64 (B + 1,), extra_token int64 (E,)."""
+
+    order: npt.NDArray[np.int32]
+    prefix: npt.NDArray[np.int64]
+    extra_start: npt.NDArray[np.int64]
+    extra_token: npt.NDArray[np.int64]
+
+
+def checked_slice(
+    engine: Bounds, batch: int, order: Any, prefix: Any, extra_start: Any, extra_token: Any
+) -> Slice:
+    """What `decode_slice` is asked for; ValueError, with the cure, where it does not fit."""
+    parts = [np.asarray(part) for part in (order, prefix, extra_start, extra_token)]
+    names = ("order", "prefix", "extra_start", "extra_token")
+    for name, part, size in zip(names, parts, (None, batch, batch + 1, None), strict=True):
+        fits = part.ndim == 1 and (size is None or part.size == size)
+        if not fits or (part.size and part.dtype.kind not in "iu"):
+            wanted = "integers" if size is None else f"{size} integers"
+            raise ValueError(
+                f"{name} must be {wanted}, got shape {part.shape} of {part.dtype}; give what "
+                "Lattice.masks says of these rows"
+            )
+        if name in ("order", "extra_token") and part.size:
+            _check_ids(engine, part)
+    order, prefix, extra_start, extra_token = parts
+    if prefix.size and (prefix.min() < 0 or prefix.max() > order.size):
+        raise ValueError(
+            f"prefix must lie in 0..{order.size}, the size of the order, got "
+            f"{prefix.min()}..{prefix.max()}; give masks of the lattice that the order is of"
+        )
+    if (
+        extra_start[0] != 0
+        or extra_start[-1] != extra_token.size
+        or (extra_start[1:] < extra_start[:-1]).any()
+    ):
+        raise ValueError(
+            f"extra_start must ascend from 0 to {extra_token.size}, the number of extra tokens; "
+            "give what Lattice.masks says of these rows"
+        )
+    return Slice(
+        np.ascontiguousarray(order, np.int32), np.ascontiguousarray(prefix, np.int64),
+        np.ascontiguousarray(extra_start, np.int64), np.ascontiguousarray(extra_token, np.int64),
+    )  # fmt: skip
 
 
 def checked_parents(parents: npt.NDArray[Any], batch: int) -> npt.NDArray[Any]:

@@ -219,7 +219,7 @@ def _prepare(
     if not hasattr(engine, "decode_step"):
         raise TypeError(f"model is a name, a path or an Engine, not {type(model).__name__}")
     tokenizer = engine.tokenizer
-    asking = prompts.build(tokenizer, topic, asked)
+    asking = prompts.build(tokenizer, topic, asked, getattr(engine, "prompt_style", None))
     lattice = _lattice(asked, words, tokenizer, policy, asking.end)
     ids, start = asking.ids, None
     if first_line is not None:

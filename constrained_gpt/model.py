@@ -192,6 +192,31 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
+class StateEmbedding(nn.Module):
+    """What is added to a token for the lattice state that the sampler is in after it.
+
+    A state is 1 + 2 (line * state_left + left) + inside, or 0 for none, as `lattice.budget` counts
+    it; its vector is the sum of one for its line, one for the syllables left and one for being
+    inside a word. Zero where nothing was learned, so that a pretrained model starts unchanged.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.sizes = (config.state_lines, config.state_left, 1)
+        self.weight = nn.Parameter(torch.zeros(sum(self.sizes), config.n_embd))
+
+    def table(self) -> Tensor:
+        """The vector of every state: (n_states, C)."""
+        line, left, inside = self.weight.split(self.sizes)
+        inside = torch.cat((torch.zeros_like(inside), inside))  # (2, C)
+        every = line[:, None, None] + left[None, :, None] + inside  # (lines, left, 2, C)
+        none = torch.zeros_like(inside[:1])
+        return torch.cat((none, every.reshape(-1, inside.shape[1])))
+
+    def forward(self, states: Tensor) -> Tensor:
+        return F.embedding(states, self.table())
+
+
 class GPT(nn.Module):
     """tokens -> logits of the next one."""
 
@@ -201,6 +226,8 @@ class GPT(nn.Module):
         parts: dict[str, nn.Module] = {"wte": Embedding(config.vocab_size, config.n_embd)}
         if config.rope_theta is None:
             parts["wpe"] = Embedding(config.block_size, config.n_embd)
+        if config.n_states:
+            parts["wse"] = StateEmbedding(config)
         parts["drop"] = nn.Dropout(config.dropout)
         parts["h"] = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         parts["ln_f"] = _norm(config)
@@ -238,7 +265,7 @@ class GPT(nn.Module):
         angle = torch.outer(position, frequency)  # (T, d/2)
         return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
 
-    def _embed(self, idx: Tensor, start: int, end: int) -> Tensor:
+    def _embed(self, idx: Tensor, start: int, end: int, states: Tensor | None) -> Tensor:
         """(B, T) -> (B, T, C), or (B,) -> (B, C) when end == start + 1."""
         if end > self.config.block_size:
             raise ValueError(
@@ -249,16 +276,20 @@ class GPT(nn.Module):
         if "wpe" in self.transformer:
             wpe = self.transformer["wpe"].weight[start:end]  # type: ignore[index]
             x = x + wpe  # (T, C) to every row
+        if states is not None and "wse" in self.transformer:
+            x = x + self.transformer["wse"](states)
         return self.transformer["drop"](x)
 
-    def hidden(self, idx: Tensor) -> Tensor:
+    def hidden(self, idx: Tensor, states: Tensor | None = None) -> Tensor:
         """(B, T) -> (B, T, C): the last layer's output after its norm."""
-        x, _, _ = self._read(idx)
+        x, _, _ = self._read(idx, states)
         return x
 
-    def _read(self, idx: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    def _read(
+        self, idx: Tensor, states: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         end = idx.shape[1]
-        x = self._embed(idx, 0, end)  # (B, T, C)
+        x = self._embed(idx, 0, end, states)  # (B, T, C)
         angles = self._angles(0, end, x)
         keys, values = [], []
         for block in self.blocks:
@@ -267,24 +298,30 @@ class GPT(nn.Module):
             values.append(v)
         return self.transformer["ln_f"](x), keys, values
 
-    def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self, idx: Tensor, cache: KVCache | None = None, states: Tensor | None = None
+    ) -> Tensor:
         """Logits. Without a cache: (B, T) -> (B, T, V). With one: (B,) or (B, 1), one new token a
-        row -> (B, V); the cache moves on by one position."""
+        row -> (B, V); the cache moves on by one position. states: lattice states like idx."""
         if cache is None:
-            return self.lm_head(self.hidden(idx))
-        return self.lm_head(self.step(idx.reshape(-1), cache))
+            return self.lm_head(self.hidden(idx, states))
+        if states is not None:
+            states = states.reshape(-1)
+        return self.lm_head(self.step(idx.reshape(-1), cache, states))
 
-    def prefill(self, idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def prefill(self, idx: Tensor, states: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Read a prompt (P,). Returns the hidden state of its last token, (1, C), and the keys and
         values, (L, KV, P, d) each."""
-        x, keys, values = self._read(idx[None])  # (1, P, C)
+        if states is not None:
+            states = states[None]
+        x, keys, values = self._read(idx[None], states)  # (1, P, C)
         return x[0, -1:], torch.cat(keys), torch.cat(values)
 
-    def step(self, idx: Tensor, cache: KVCache) -> Tensor:
+    def step(self, idx: Tensor, cache: KVCache, states: Tensor | None = None) -> Tensor:
         """One new token for every row, (B,) -> hidden (B, C); the cache moves on by one
         position."""
         start = cache.position
-        x = self._embed(idx, start, start + 1)  # (B, C)
+        x = self._embed(idx, start, start + 1, states)  # (B, C)
         angles = self._angles(start, start + 1, x)
         for layer, block in enumerate(self.blocks):
             x = block.step(x, angles, cache, layer)

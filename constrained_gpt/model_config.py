@@ -27,6 +27,8 @@ class GPTConfig:
     mlp: str = "gelu"  # or "gelu_tanh" (GPT-2 as published), "swiglu"
     rope_theta: float | None = None  # None: learned positions
     tied: bool = True  # lm_head is wte
+    state_lines: int = 0  # lattice states that are embedded (see `StateEmbedding`): lines, and
+    state_left: int = 0  # syllables left, told apart; 0: none
 
     def __post_init__(self) -> None:
         for name in (
@@ -54,6 +56,11 @@ class GPTConfig:
             raise ValueError(
                 f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; "
                 "mend the model's configuration"
+            )
+        if (self.state_lines > 0) != (self.state_left > 0) or self.state_lines < 0:
+            raise ValueError(
+                f"state_lines={self.state_lines!r} and state_left={self.state_left!r} must both be "
+                "positive, or both 0; mend the model's configuration"
             )
         for name, known in (
             ("norm", ("layernorm", "rmsnorm")),
@@ -88,6 +95,11 @@ class GPTConfig:
     def width(self) -> int:
         """Size of one head."""
         return self.n_embd // self.n_head if self.head_dim is None else self.head_dim
+
+    @property
+    def n_states(self) -> int:
+        """Lattice states the model tells apart, that of no state among them; 0: it knows none."""
+        return 1 + 2 * self.state_lines * self.state_left if self.state_lines else 0
 
     @property
     def inner(self) -> int:

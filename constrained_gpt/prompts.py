@@ -1,7 +1,8 @@
 """From a topic to the token ids the model reads first.
 
 A chat model is shown a few haiku as turns of its own template; a base model the same haiku on a
-page, each under its topic. Knows wording and special tokens, no lattice. Called by `generate`.
+page, each under its topic; a model fine-tuned here is given the tags it was trained with. Knows
+wording and special tokens, no lattice. Called by `generate`, and by `finetune` for the tags.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Protocol
 from constrained_gpt.lexicon import Form
 
 MAX_CHARACTERS = 1000
+TAGS = "tags"  # what `haiku finetune` trains a model to be asked with
+STYLES = ("page", "chatml", TAGS)
 
 # Written for this purpose: plain words, one season word each, lines that end where a breath ends.
 _PAGE = (
@@ -65,9 +68,28 @@ def checked(prompt: object) -> str:
     return topic
 
 
-def build(tokenizer: Speller, topic: str, form: Form) -> Prompt:
-    """The prompt for a topic."""
-    if tokenizer.chat == "chatml":
+def tags(name: str, season: str = "", kigo: str = "", topic: str = "") -> str:
+    """The line before a poem that says what it is to be; what is not known is left out.
+
+    >>> tags("haiku", "autumn", "moon", "an old bell")
+    'haiku, autumn, moon, about an old bell:\n'
+    """
+    about = f"about {topic}" if topic else ""
+    return ", ".join(part for part in (name, season, kigo, about) if part) + ":\n"
+
+
+def build(tokenizer: Speller, topic: str, form: Form, style: str | None = None) -> Prompt:
+    """The prompt for a topic. style: one of STYLES; None: as the tokenizer suggests."""
+    style = style or tokenizer.chat or "page"
+    if style not in STYLES:
+        raise ValueError(
+            f"the model wants prompts of style {style!r}, which is not known here; use one that "
+            f"wants {', '.join(STYLES)}"
+        )
+    if style == TAGS:
+        text = tags(form.name, _season(form), " or ".join(_kigo(form)), topic)
+        return Prompt(tuple(tokenizer.encode(text)), tokenizer.eos)
+    if style == "chatml":
         turns = "".join(
             f"<|im_start|>user\nWrite a haiku about {about}.<|im_end|>\n"
             f"<|im_start|>assistant\n{poem}<|im_end|>\n"
@@ -87,13 +109,17 @@ def build(tokenizer: Speller, topic: str, form: Form) -> Prompt:
     )
 
 
+def _season(form: Form) -> str:
+    return form.kigo if isinstance(form.kigo, str) and form.kigo not in ("off", "any") else ""
+
+
+def _kigo(form: Form) -> list[str]:
+    return sorted(form.kigo) if isinstance(form.kigo, frozenset) else []
+
+
 def _request(topic: str, form: Form) -> str:
-    season = form.kigo if isinstance(form.kigo, str) and form.kigo not in ("off", "any") else ""
-    words = (
-        f" Use the words {' or '.join(sorted(form.kigo))}."
-        if isinstance(form.kigo, frozenset)
-        else ""
-    )
+    season = _season(form)
+    words = f" Use the words {' or '.join(_kigo(form))}." if _kigo(form) else ""
     name = form.name if form.name in ("haiku", "senryu", "tanka", "cinquain") else "poem"
     of = f" {season}" if season and season not in topic.lower() else ""
     return f"Write a{of} {name} about {topic}.{words}"

@@ -13,12 +13,7 @@ import numpy.typing as npt
 
 from .engine_calls import checked_parents
 from .kernels.decoder import Cache
-
-_LANES = 16
-
-
-def _whole(size: int) -> int:
-    return -(-size // _LANES) * _LANES
+from .kernels.int8 import LANES
 
 
 class SlotCache:
@@ -30,12 +25,10 @@ class SlotCache:
     ) -> None:
         self.prefix_length, self.batch, self.max_new = prefix, batch, max_new
         self.length = 0  # positions filled in every tail
-        wide, p, n = _whole(head), _whole(prefix), _whole(max_new)
+        wide = -(-head // LANES) * LANES
         self.arrays = Cache(
-            np.zeros((layers, kv_heads, head, p), np.float32),
-            np.zeros((layers, kv_heads, p, wide), np.float32),
-            np.zeros((layers, batch, kv_heads, head, n), np.float32),
-            np.zeros((layers, batch, kv_heads, n, wide), np.float32),
+            *(np.zeros((layers, kv_heads, prefix, wide), np.uint16) for _ in range(2)),
+            *(np.zeros((layers, batch, kv_heads, max_new, wide), np.uint16) for _ in range(2)),
         )
         self.slots = np.arange(batch)
 
@@ -46,8 +39,8 @@ class SlotCache:
 
     @property
     def positions(self) -> int:
-        """Room for the scores of all positions."""
-        return self.arrays.prefix_k.shape[3] + self.arrays.tail_k.shape[4]
+        """Most positions that a row attends to."""
+        return self.prefix_length + self.max_new
 
     def advance(self) -> None:
         """Count the position that every layer has written."""
@@ -65,12 +58,9 @@ class SlotCache:
             if len(free) < len(forks):
                 free = np.concatenate([free, self._grow(len(forks) - len(free))])
             into = free[: len(forks)]
-            tail_k, tail_v = self.arrays.tail_k, self.arrays.tail_v
-            filled = _whole(self.length)
-            for fork, slot in zip(forks.tolist(), into.tolist(), strict=True):
-                parent = int(wanted[fork])
-                tail_k[:, slot, :, :, :filled] = tail_k[:, parent, :, :, :filled]
-                tail_v[:, slot, :, : self.length] = tail_v[:, parent, :, : self.length]
+            parents = wanted[forks]
+            for tail in (self.arrays.tail_k, self.arrays.tail_v):
+                tail[:, into, :, : self.length] = tail[:, parents, :, : self.length]
             wanted[forks] = into
         self.slots = np.ascontiguousarray(wanted)
         self.batch = int(rows.size)
@@ -81,7 +71,7 @@ class SlotCache:
         slots = old.tail_k.shape[1]
         tails = []
         for tail in (old.tail_k, old.tail_v):
-            new = np.zeros((tail.shape[0], slots + more, *tail.shape[2:]), np.float32)
+            new = np.zeros((tail.shape[0], slots + more, *tail.shape[2:]), tail.dtype)
             new[:, :slots] = tail
             tails.append(new)
         self.arrays = Cache(old.prefix_k, old.prefix_v, *tails)

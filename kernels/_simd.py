@@ -310,6 +310,62 @@ def swiglu(typingctx: Any, x: Any, gate: Any, up: Any, size: Any, out: Any, at: 
 
 
 @intrinsic
+def scale_shift(
+    typingctx: Any, x: Any, at: Any, size: Any, less: Any, factor: Any, gain: Any, shift: Any,
+    out: Any, out_at: Any,
+) -> Any:  # fmt: skip
+    """out[out_at + i] = (x[at + i] - less) * factor * gain[i] + shift[i] for `size` numbers (whole
+    LANES), all float32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, at, size, less, factor, gain_, shift_, out_, out_at = args
+        kinds = signature.args
+        vector = ir.VectorType(_F32, LANES)
+        taken = _Vector(builder, _splat(builder, less, LANES))
+        many = _Vector(builder, _splat(builder, factor, LANES))
+        loop = _Loop(builder, size, LANES, [])
+
+        def lanes(which: int, array: Any, place: Any) -> Any:
+            return _pointer(context, builder, kinds[which], array, place, vector)
+
+        value = _Vector(builder, _load(builder, lanes(0, x_, builder.add(at, loop.index)), 4))
+        weight = _Vector(builder, _load(builder, lanes(5, gain_, loop.index), 4))
+        more = _Vector(builder, _load(builder, lanes(6, shift_, loop.index), 4))
+        result = (value - taken) * many * weight + more
+        place = lanes(7, out_, builder.add(out_at, loop.index))
+        builder.store(result.value, place).align = 4
+        loop.close([])
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(
+        x, whole, whole, types.float32, types.float32, gain, shift, out, whole
+    ), codegen
+
+
+@intrinsic
+def scaled(typingctx: Any, x: Any, at: Any, size: Any, factor: Any, out: Any, out_at: Any) -> Any:
+    """out[out_at + i] = x[at + i] * factor for `size` float32 (whole LANES)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, at, size, factor, out_, out_at = args
+        kinds = signature.args
+        vector = ir.VectorType(_F32, LANES)
+        many = _Vector(builder, _splat(builder, factor, LANES))
+        loop = _Loop(builder, size, LANES, [])
+        where = _pointer(context, builder, kinds[0], x_, builder.add(at, loop.index), vector)
+        result = _Vector(builder, _load(builder, where, 4)) * many
+        place = builder.add(out_at, loop.index)
+        pointer = _pointer(context, builder, kinds[4], out_, place, vector)
+        builder.store(result.value, pointer).align = 4
+        loop.close([])
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(x, whole, whole, types.float32, out, whole), codegen
+
+
+@intrinsic
 def exp_less(typingctx: Any, x: Any, size: Any, less: Any) -> Any:
     """x[i] = e^(x[i] - less) for the first `size` numbers (whole LANES)."""
 
@@ -432,81 +488,221 @@ def _split(shift: int) -> Any:
 split_bytes_5 = _split(5)
 
 
-def _keys(blocks: int) -> Any:
+# -- attention ----------------------------------------------------------------------------
+#
+# Keys and values lie as rows of float32, or of float16 in arrays of uint16 ("halves").
+
+
+def _half_by_name(context: Any) -> bool:
+    """Has the processor instructions for float16? All since 2013, and all but x86."""
+    return _has(context, "f16c") or not _has(context, "sse2")
+
+
+def _widened(context: Any, builder: Any, halves: Any) -> Any:
+    """float16 as integers -> float32; infinities and nan only where the processor does it."""
+    lanes = halves.type.count
+    if _half_by_name(context):
+        half = builder.bitcast(halves, ir.VectorType(ir.HalfType(), lanes))
+        return builder.fpext(half, ir.VectorType(_F32, lanes))
+    ints, floats = ir.VectorType(_I32, lanes), ir.VectorType(_F32, lanes)
+
+    def all_of(value: int) -> Any:
+        return ir.Constant(ints, [value] * lanes)
+
+    bits = builder.zext(halves, ints)
+    sign = builder.shl(builder.and_(bits, all_of(0x8000)), all_of(16))
+    size = builder.shl(builder.and_(bits, all_of(0x7FFF)), all_of(13))
+    scaled = builder.fmul(
+        builder.bitcast(size, floats), ir.Constant(floats, [2.0**112] * lanes)
+    )  # the exponents are 112 apart
+    return builder.bitcast(builder.or_(builder.bitcast(scaled, ints), sign), floats)
+
+
+def _narrowed(context: Any, builder: Any, floats: Any) -> Any:
+    """float32 -> float16 as integers, halves to even; what is too large becomes the largest."""
+    kind = floats.type
+    lanes = kind.count
+    held = _Vector(builder, floats)
+    held = held.choose(">", 65504.0, 65504.0, held)
+    held = held.choose("<", -65504.0, -65504.0, held)
+    words = ir.VectorType(_I16, lanes)
+    if _half_by_name(context):
+        half = builder.fptrunc(held.value, ir.VectorType(ir.HalfType(), lanes))
+        return builder.bitcast(half, words)
+    ints = ir.VectorType(_I32, lanes)
+
+    def all_of(value: int) -> Any:
+        return ir.Constant(ints, [value] * lanes)
+
+    bits = builder.bitcast(held.value, ints)
+    sign = builder.and_(builder.lshr(bits, all_of(16)), all_of(0x8000))
+    size = builder.bitcast(builder.and_(bits, all_of(0x7FFFFFFF)), kind)
+    scaled = builder.bitcast(builder.fmul(size, ir.Constant(kind, [2.0**-112] * lanes)), ints)
+    odd = builder.and_(builder.lshr(scaled, all_of(13)), all_of(1))
+    rounded = builder.lshr(builder.add(builder.add(scaled, all_of(0xFFF)), odd), all_of(13))
+    return builder.trunc(builder.or_(rounded, sign), words)
+
+
+def _cached(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    """LANES numbers of a cache from element `at`, as float32."""
+    if kind.dtype == types.float32:
+        vector = ir.VectorType(_F32, LANES)
+        return _load(builder, _pointer(context, builder, kind, array, at, vector), 4)
+    words = ir.VectorType(_I16, LANES)
+    halves = _load(builder, _pointer(context, builder, kind, array, at, words), 2)
+    return _widened(context, builder, halves)
+
+
+@intrinsic
+def keep(typingctx: Any, x: Any, at: Any, size: Any, out: Any, out_at: Any) -> Any:
+    """out[out_at + i] = x[at + i] for `size` numbers (whole LANES): float32 to float32 or
+    halves."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, at, size, out_, out_at = args
+        kinds = signature.args
+        vector = ir.VectorType(_F32, LANES)
+        loop = _Loop(builder, size, LANES, [])
+        where = builder.add(at, loop.index)
+        value = _load(builder, _pointer(context, builder, kinds[0], x_, where, vector), 4)
+        align = 4
+        if kinds[3].dtype != types.float32:
+            value, align = _narrowed(context, builder, value), 2
+        place = builder.add(out_at, loop.index)
+        pointer = _pointer(context, builder, kinds[3], out_, place, value.type)
+        builder.store(value, pointer).align = align
+        loop.close([])
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(x, whole, whole, out, whole), codegen
+
+
+def _shuffled(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(places)), places))
+
+
+def _sum_lanes_of_four(builder: Any, vectors: list[Any]) -> Any:
+    """`_sum_lanes` of four vectors of 16, together: <4 x float>, each sum in the same order."""
+    eights = []
+    for a, b in (vectors[:2], vectors[2:]):
+        low = _shuffled(builder, a, b, [*range(8), *range(16, 24)])
+        high = _shuffled(builder, a, b, [*range(8, 16), *range(24, 32)])
+        eights.append(builder.fadd(low, high))
+    blocks = [i for start in (0, 8, 16, 24) for i in range(start, start + 4)]
+    fours = builder.fadd(
+        _shuffled(builder, eights[0], eights[1], blocks),
+        _shuffled(builder, eights[0], eights[1], [i + 4 for i in blocks]),
+    )
+    for step in (2, 1):
+        moved = [i - i % 4 + (i + step) % 4 for i in range(16)]
+        fours = builder.fadd(fours, _shuffled(builder, fours, fours, moved))
+    return _shuffled(builder, fours, fours, [0, 4, 8, 12])
+
+
+def _keys(queries: int) -> Any:
     @intrinsic
     def score_keys(
-        typingctx: Any, q: Any, q_at: Any, k: Any, k_at: Any, stride: Any, size: Any, out: Any,
-        out_at: Any,
+        typingctx: Any, q: Any, q_at: Any, q_stride: Any, k: Any, k_at: Any, stride: Any,
+        count: Any, out: Any, out_at: Any, out_stride: Any,
     ) -> Any:  # fmt: skip
-        """out[p] = sum over i < size of q[i] k[i * stride + p], for LANES * blocks places p."""
+        """out[r, p] = q[r] k[p] for `queries` queries and `count` keys, p rounded up to 4.
+
+        Query r from q_at + r * q_stride, key p from k_at + p * stride; both `stride` long, whole
+        LANES. out row r from out_at + r * out_stride. q, out float32; k float32 or halves.
+        """
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            q_, q_at, k_, k_at, stride, size, out_, out_at = args
+            q_, q_at, q_stride, k_, k_at, stride, count, out_, out_at, out_stride = args
             kinds = signature.args
             vector = ir.VectorType(_F32, LANES)
             zero = ir.Constant(vector, [0.0] * LANES)
-            loop = _Loop(builder, size, 1, [zero] * blocks)
-            at = builder.add(q_at, loop.index)
-            one = _load(builder, _pointer(context, builder, kinds[0], q_, at, _F32), 4)
-            many = _splat(builder, one, LANES)
-            row = builder.add(k_at, builder.mul(loop.index, stride))
+            last = builder.sub(count, ir.Constant(_I64, 1))
+            outer = _Loop(builder, count, 4, [])
+            keys = []
+            for j in range(4):  # beyond the last key the last again
+                p = builder.add(outer.index, ir.Constant(_I64, j))
+                p = builder.select(builder.icmp_signed("<", p, count), p, last)
+                keys.append(builder.add(k_at, builder.mul(p, stride)))
+            inner = _Loop(builder, stride, LANES, [zero] * (4 * queries))
+            ks = [
+                _cached(context, builder, kinds[3], k_, builder.add(key, inner.index))
+                for key in keys
+            ]
             new = []
-            for b, total in enumerate(loop.values):
-                place = builder.add(row, ir.Constant(_I64, LANES * b))
-                pointer = _pointer(context, builder, kinds[2], k_, place, vector)
-                new.append(_fma(builder, many, _load(builder, pointer, 4), total))
-            for b, total in enumerate(loop.close(new)):
-                place = builder.add(out_at, ir.Constant(_I64, LANES * b))
-                pointer = _pointer(context, builder, kinds[6], out_, place, vector)
-                builder.store(total, pointer).align = 4
+            for r in range(queries):
+                at = builder.add(q_at, builder.mul(q_stride, ir.Constant(_I64, r)))
+                at = builder.add(at, inner.index)
+                query = _load(builder, _pointer(context, builder, kinds[0], q_, at, vector), 4)
+                for j in range(4):
+                    new.append(_fma(builder, query, ks[j], inner.values[4 * r + j]))
+            done = inner.close(new)
+            for r in range(queries):
+                sums = _sum_lanes_of_four(builder, done[4 * r : 4 * r + 4])
+                place = builder.add(out_at, builder.mul(out_stride, ir.Constant(_I64, r)))
+                place = builder.add(place, outer.index)
+                pointer = _pointer(context, builder, kinds[7], out_, place, sums.type)
+                builder.store(sums, pointer).align = 4
+            outer.close([])
             return context.get_dummy_value()
 
         whole = types.intp
-        return types.void(q, whole, k, whole, whole, whole, out, whole), codegen
+        return types.void(q, whole, whole, k, whole, whole, whole, out, whole, whole), codegen
 
     return score_keys
 
 
-score_keys_4, score_keys_1 = _keys(4), _keys(1)
+score_keys_4, score_keys_3, score_keys_2, score_keys_1 = _keys(4), _keys(3), _keys(2), _keys(1)
 
 
-def _values(blocks: int) -> Any:
+def _values(queries: int, blocks: int) -> Any:
     @intrinsic
     def weigh_values(
-        typingctx: Any, w: Any, w_at: Any, v: Any, v_at: Any, stride: Any, size: Any, out: Any,
-        out_at: Any,
+        typingctx: Any, w: Any, w_at: Any, w_stride: Any, v: Any, v_at: Any, stride: Any,
+        count: Any, out: Any, out_at: Any, out_stride: Any,
     ) -> Any:  # fmt: skip
-        """out[i] += sum over p < size of w[p] v[p * stride + i], for LANES * blocks i."""
+        """out[r, i] += sum over p < count of w[r, p] v[p, i], for `queries` rows r of weights and
+        LANES * blocks numbers i; rows and values lie as in `score_keys`."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            w_, w_at, v_, v_at, stride, size, out_, out_at = args
+            w_, w_at, w_stride, v_, v_at, stride, count, out_, out_at, out_stride = args
             kinds = signature.args
             vector = ir.VectorType(_F32, LANES)
             places = []
-            for b in range(blocks):
-                place = builder.add(out_at, ir.Constant(_I64, LANES * b))
-                places.append(_pointer(context, builder, kinds[6], out_, place, vector))
-            loop = _Loop(builder, size, 1, [_load(builder, p, 4) for p in places])
-            at = builder.add(w_at, loop.index)
-            one = _load(builder, _pointer(context, builder, kinds[0], w_, at, _F32), 4)
-            many = _splat(builder, one, LANES)
+            for r in range(queries):
+                row = builder.add(out_at, builder.mul(out_stride, ir.Constant(_I64, r)))
+                for b in range(blocks):
+                    place = builder.add(row, ir.Constant(_I64, LANES * b))
+                    places.append(_pointer(context, builder, kinds[7], out_, place, vector))
+            loop = _Loop(builder, count, 1, [_load(builder, p, 4) for p in places])
             row = builder.add(v_at, builder.mul(loop.index, stride))
+            values = [
+                _cached(
+                    context, builder, kinds[3], v_, builder.add(row, ir.Constant(_I64, LANES * b))
+                )
+                for b in range(blocks)
+            ]
             new = []
-            for b, total in enumerate(loop.values):
-                place = builder.add(row, ir.Constant(_I64, LANES * b))
-                pointer = _pointer(context, builder, kinds[2], v_, place, vector)
-                new.append(_fma(builder, many, _load(builder, pointer, 4), total))
+            for r in range(queries):
+                at = builder.add(w_at, builder.mul(w_stride, ir.Constant(_I64, r)))
+                at = builder.add(at, loop.index)
+                one = _load(builder, _pointer(context, builder, kinds[0], w_, at, _F32), 4)
+                many = _splat(builder, one, LANES)
+                for b in range(blocks):
+                    new.append(_fma(builder, many, values[b], loop.values[r * blocks + b]))
             for total, pointer in zip(loop.close(new), places, strict=True):
                 builder.store(total, pointer).align = 4
             return context.get_dummy_value()
 
         whole = types.intp
-        return types.void(w, whole, v, whole, whole, whole, out, whole), codegen
+        return types.void(w, whole, whole, v, whole, whole, whole, out, whole, whole), codegen
 
     return weigh_values
 
 
-weigh_values_4, weigh_values_1 = _values(4), _values(1)
+weigh_values_4x4, weigh_values_3x4 = _values(4, 4), _values(3, 4)
+weigh_values_2x4, weigh_values_1x4 = _values(2, 4), _values(1, 4)
+weigh_values_1x1 = _values(1, 1)
 
 # -- products of bytes ------------------------------------------------------------------
 #
@@ -743,6 +939,11 @@ def _tiles(high: int, wide: int) -> Any:
             spare = tile[high * wide :]
             rows, weights = spare[:high], spare[high:]
             stride = ir.Constant(_I64, PANEL * GROUP)
+            panel = builder.mul(groups, stride)
+            fetch = builder.module.declare_intrinsic(
+                "llvm.prefetch", [byte], ir.FunctionType(nothing, [byte, _I32, _I32, _I32])
+            )
+            hints = [ir.Constant(_I32, hint) for hint in (0, 2, 1)]  # to read, into L2, data
             for first in range(0, PANEL // LANES, wide):
                 for s in sums.values():
                     builder.call(clear, [s])
@@ -753,6 +954,12 @@ def _tiles(high: int, wide: int) -> Any:
                     where = _pointer(context, builder, kinds[0], x_, builder.add(along, down), _I8)
                     builder.call(load, [rows[h], where, x_stride])
                 row = builder.add(w_at, builder.mul(loop.index, stride))
+                for line in range(TILE_ROWS * wide):  # the same of the next panel, on its way
+                    down, across = divmod(line, wide)
+                    ahead = PANEL * GROUP * down + LANES * GROUP * (first + across)
+                    at = builder.add(builder.add(row, panel), ir.Constant(_I64, ahead))
+                    where = _pointer(context, builder, kinds[3], w_, at, _I8)
+                    builder.call(fetch, [where, *hints])
                 for c in range(wide):
                     at = builder.add(row, ir.Constant(_I64, LANES * GROUP * (first + c)))
                     mine = weights[c % len(weights)]
@@ -776,44 +983,54 @@ def _tiles(high: int, wide: int) -> Any:
 panel_tiles_16, panel_tiles_32 = _tiles(1, 4), _tiles(2, 2)
 
 
-@intrinsic
-def weigh_panel(
-    typingctx: Any, acc: Any, acc_at: Any, less: Any, factor: Any, scales: Any, bias: Any, at: Any,
-    out: Any, out_at: Any,
-) -> Any:  # fmt: skip
-    """out[out_at + c] = (32 acc[acc_at + c] + acc[acc_at + PANEL + c] - less) * (factor *
-    scales[at + c]) + bias[at + c] for the PANEL columns of a row of `panel_product`.
+def _weighed(adds: bool) -> Any:
+    @intrinsic
+    def weigh_panel(
+        typingctx: Any, acc: Any, acc_at: Any, less: Any, factor: Any, scales: Any, bias: Any,
+        at: Any, out: Any, out_at: Any,
+    ) -> Any:  # fmt: skip
+        """out[out_at + c] = (32 acc[acc_at + c] + acc[acc_at + PANEL + c] - less) * (factor *
+        scales[at + c]) + bias[at + c] for the PANEL columns of a row of `panel_product`; added to
+        what stands there if `adds`.
 
-    acc int32, whole numbers modulo 2^32; the others float32.
-    """
+        acc int32, whole numbers modulo 2^32; the others float32.
+        """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        acc_, acc_at, less, factor, scales_, bias_, at, out_, out_at = args
-        kinds = signature.args
-        floats, ints = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
-        taken = _splat(builder, less, LANES)
-        many = _Vector(builder, _splat(builder, factor, LANES))
-        five = ir.Constant(ints, [5] * LANES)
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            acc_, acc_at, less, factor, scales_, bias_, at, out_, out_at = args
+            kinds = signature.args
+            floats, ints = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+            taken = _splat(builder, less, LANES)
+            many = _Vector(builder, _splat(builder, factor, LANES))
+            five = ir.Constant(ints, [5] * LANES)
 
-        def lanes(which: int, array: Any, place: Any, shift: int, kind: Any) -> Any:
-            where = builder.add(place, ir.Constant(_I64, shift))
-            return _pointer(context, builder, kinds[which], array, where, kind)
+            def lanes(which: int, array: Any, place: Any, shift: int, kind: Any) -> Any:
+                where = builder.add(place, ir.Constant(_I64, shift))
+                return _pointer(context, builder, kinds[which], array, where, kind)
 
-        for c in range(0, PANEL, LANES):
-            high = _load(builder, lanes(0, acc_, acc_at, c, ints), 4)
-            low = _load(builder, lanes(0, acc_, acc_at, PANEL + c, ints), 4)
-            whole = builder.sub(builder.add(builder.shl(high, five), low), taken)
-            value = _Vector(builder, builder.sitofp(whole, floats))
-            scale = _Vector(builder, _load(builder, lanes(4, scales_, at, c, floats), 4))
-            shift = _Vector(builder, _load(builder, lanes(5, bias_, at, c, floats), 4))
-            result = value * (many * scale) + shift
-            builder.store(result.value, lanes(7, out_, out_at, c, floats)).align = 4
-        return context.get_dummy_value()
+            for c in range(0, PANEL, LANES):
+                high = _load(builder, lanes(0, acc_, acc_at, c, ints), 4)
+                low = _load(builder, lanes(0, acc_, acc_at, PANEL + c, ints), 4)
+                whole = builder.sub(builder.add(builder.shl(high, five), low), taken)
+                value = _Vector(builder, builder.sitofp(whole, floats))
+                scale = _Vector(builder, _load(builder, lanes(4, scales_, at, c, floats), 4))
+                shift = _Vector(builder, _load(builder, lanes(5, bias_, at, c, floats), 4))
+                result = value * (many * scale) + shift
+                place = lanes(7, out_, out_at, c, floats)
+                if adds:
+                    result = _Vector(builder, _load(builder, place, 4)) + result
+                builder.store(result.value, place).align = 4
+            return context.get_dummy_value()
 
-    whole = types.intp
-    return types.void(
-        acc, whole, types.int32, types.float32, scales, bias, whole, out, whole
-    ), codegen
+        whole = types.intp
+        return types.void(
+            acc, whole, types.int32, types.float32, scales, bias, whole, out, whole
+        ), codegen
+
+    return weigh_panel
+
+
+weigh_panel, add_panel = _weighed(False), _weighed(True)
 
 
 @intrinsic

@@ -1,7 +1,10 @@
 """Attention of one new token per row: a prefix that all rows share, then each row's own tail.
 
-Arrays in, arrays out; knows no model and no cache. Called by `constrained_gpt.model` for float32 on
-a CPU. A row's result depends on that row alone. The slow twin stands in `reference_attention`.
+Keys and values lie as they come, one position after another, in float32 or float16. Several
+queries are scored at one reading of a key: all rows' against the prefix (a cascade), and against a
+tail those that share a key head. Arrays in, arrays out; knows no model and no cache. Called by
+`decoder`, and by `constrained_gpt.model` for float32 on a CPU. A row's result depends on that row
+alone. The slow twin stands in `reference_attention`.
 """
 
 from __future__ import annotations
@@ -11,8 +14,24 @@ import math
 import numpy as np
 
 from ._jit import jit
+from ._simd import (
+    LANES,
+    exp_less,
+    largest,
+    score_keys_1,
+    score_keys_2,
+    score_keys_3,
+    score_keys_4,
+    sum_values,
+    weigh_values_1x1,
+    weigh_values_1x4,
+    weigh_values_2x4,
+    weigh_values_3x4,
+    weigh_values_4x4,
+)
+from ._team import shared_team
 
-BLOCK = 64  # positions scored before their values are weighed
+QUERIES = 64  # most queries that are worked on together, if one row has no more
 
 
 def decode_attention(
@@ -31,10 +50,21 @@ def decode_attention(
     Returns (B, H, d).
     """
     check_shapes(q, prefix_k, prefix_v, tail_k, tail_v, lengths)
+    size = q.shape[2]
+    spare = -size % LANES
+    if spare:
+        wider = [(0, 0), (0, 0), (0, spare)]
+        q, prefix_k, prefix_v = (np.pad(a, wider) for a in (q, prefix_k, prefix_v))
+        tail_k, tail_v = (np.pad(a, [(0, 0), *wider]) for a in (tail_k, tail_v))
+    q, prefix_k, prefix_v, tail_k, tail_v = (
+        np.ascontiguousarray(a) for a in (q, prefix_k, prefix_v, tail_k, tail_v)
+    )
     out = np.empty_like(q)  # (B, H, d)
-    scale = np.float32(1.0 / math.sqrt(q.shape[2]))
-    _decode_attention(q, prefix_k, prefix_v, tail_k, tail_v, lengths.astype(np.int64), scale, out)
-    return out
+    shared_team().run(
+        _decode_attention, q, prefix_k, prefix_v, tail_k, tail_v, lengths.astype(np.int64),
+        np.float32(1.0 / math.sqrt(size)), out,
+    )  # fmt: skip
+    return out[:, :, :size] if spare else out
 
 
 def check_shapes(
@@ -84,77 +114,149 @@ def check_shapes(
 
 
 @jit
-def _dot(a, b, size):  # type: ignore[no-untyped-def]
-    """Eight sums side by side, added up in a fixed order: wide instructions need no fastmath."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0.0)
-    whole = size - size % 8
-    for i in range(0, whole, 8):
-        s0 += a[i] * b[i]
-        s1 += a[i + 1] * b[i + 1]
-        s2 += a[i + 2] * b[i + 2]
-        s3 += a[i + 3] * b[i + 3]
-        s4 += a[i + 4] * b[i + 4]
-        s5 += a[i + 5] * b[i + 5]
-        s6 += a[i + 6] * b[i + 6]
-        s7 += a[i + 7] * b[i + 7]
-    total = ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
-    for i in range(whole, size):
-        total += a[i] * b[i]
-    return total
+def _score(queries, at, q_stride, many, keys, k_at, width, count, scores, s_at, s_stride):  # type: ignore[no-untyped-def]
+    """Products of `many` queries with `count` keys."""
+    done = 0
+    while done < many:
+        q, s = at + done * q_stride, s_at + done * s_stride
+        left = many - done
+        if left >= 4:
+            score_keys_4(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+        elif left == 3:
+            score_keys_3(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+        elif left == 2:
+            score_keys_2(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+        else:
+            score_keys_1(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+        done += 4
 
 
 @jit
-def _absorb(query, keys, values, count, scale, scores, acc, top, mass):  # type: ignore[no-untyped-def]
-    """Take `count` more positions into a running softmax: acc = sum of e^(s - top) v, mass = of
-    e^(s - top)."""
-    size = query.shape[0]
-    for start in range(0, count, BLOCK):
-        stop = min(start + BLOCK, count)
-        highest = top
-        for p in range(start, stop):
-            s = _dot(query, keys[p], size) * scale
-            scores[p - start] = s
-            if s > highest:
-                highest = s
-        if highest > top:
-            shrink = np.float32(math.exp(top - highest))
-            mass *= shrink
-            for i in range(size):
-                acc[i] *= shrink
-            top = highest
-        for p in range(start, stop):
-            w = np.float32(math.exp(scores[p - start] - top))
-            mass += w
-            value = values[p]
-            for i in range(size):
-                acc[i] += w * value[i]
-    return top, mass
+def _gather(scores, s_at, s_stride, many, values, v_at, width, count, out, at, o_stride):  # type: ignore[no-untyped-def]
+    """Add `count` values, weighed, to the sums of `many` queries."""
+    done = 0
+    while done < many:
+        s, o = s_at + done * s_stride, at + done * o_stride
+        left = min(many - done, 4)
+        c = 0
+        while c + 4 * LANES <= width:
+            if left == 4:
+                weigh_values_4x4(
+                    scores, s, s_stride, values, v_at + c, width, count, out, o + c, o_stride
+                )
+            elif left == 3:
+                weigh_values_3x4(
+                    scores, s, s_stride, values, v_at + c, width, count, out, o + c, o_stride
+                )
+            elif left == 2:
+                weigh_values_2x4(
+                    scores, s, s_stride, values, v_at + c, width, count, out, o + c, o_stride
+                )
+            else:
+                weigh_values_1x4(
+                    scores, s, s_stride, values, v_at + c, width, count, out, o + c, o_stride
+                )
+            c += 4 * LANES
+        while c < width:
+            for r in range(left):
+                weigh_values_1x1(
+                    scores, s + r * s_stride, s_stride, values, v_at + c, width, count, out,
+                    o + r * o_stride + c, o_stride,
+                )  # fmt: skip
+            c += LANES
+        done += 4
 
 
 @jit
-def _decode_attention(q, prefix_k, prefix_v, tail_k, tail_v, lengths, scale, out):  # type: ignore[no-untyped-def]
-    batch, heads, size = q.shape
-    group = heads // prefix_k.shape[0]
-    scores = np.empty(BLOCK, np.float32)
-    acc = np.empty(size, np.float32)
-    for b in range(batch):
-        for h in range(heads):
-            kv = h // group
-            acc[:] = np.float32(0.0)
-            top, mass = np.float32(-np.inf), np.float32(0.0)
-            top, mass = _absorb(
-                q[b, h],
-                prefix_k[kv],
-                prefix_v[kv],
-                prefix_k.shape[1],
-                scale,
-                scores,
-                acc,
-                top,
-                mass,
-            )
-            top, mass = _absorb(
-                q[b, h], tail_k[b, kv], tail_v[b, kv], lengths[b], scale, scores, acc, top, mass
-            )
-            for i in range(size):
-                out[b, h, i] = acc[i] / mass
+def attend(  # type: ignore[no-untyped-def]
+    queries, rows, group, width, prefix_k, prefix_v, prefix_at, seen, causal, tail_k, tail_v,
+    tail_at, own, scores, out,
+):  # fmt: skip
+    """softmax(q k) v for `group` queries of each of `rows` rows that share one key head, over
+    `seen` places of a prefix and own[row] places of each row's tail.
+
+    Flat arrays. queries, out: float32, one query after another, each `width` long (whole LANES),
+    scaled already; keys and values: float32 or halves, rows of the same width, the prefix from
+    prefix_at, row r's tail from tail_at[r]. causal: row r sees rows - 1 - r places less of the
+    prefix. scores: float32, room for (`score_room`) numbers a query.
+    """
+    many = rows * group
+    most = 0
+    for r in range(rows):
+        most = max(most, own[r])
+    first = (seen + LANES - 1) // LANES * LANES  # where the scores of the tail begin
+    stride = first + (most + LANES - 1) // LANES * LANES
+    if seen > 0:
+        _score(queries, 0, width, many, prefix_k, prefix_at, width, seen, scores, 0, stride)
+    for r in range(rows):
+        if own[r] > 0:
+            _score(
+                queries, r * group * width, width, group, tail_k, tail_at[r], width, own[r],
+                scores, r * group * stride + first, stride,
+            )  # fmt: skip
+    low = np.float32(-np.inf)
+    for r in range(rows):
+        held = seen - (rows - 1 - r) if causal else seen
+        for g in range(r * group, (r + 1) * group):
+            mine = scores[g * stride : (g + 1) * stride]
+            for i in range(held, first):
+                mine[i] = low
+            for i in range(first + own[r], stride):
+                mine[i] = low
+            exp_less(mine, stride, largest(mine, stride))
+            inverse = np.float32(1.0) / sum_values(mine, 0, stride)
+            for i in range(stride):
+                mine[i] *= inverse
+    for i in range(many * width):
+        out[i] = np.float32(0.0)
+    if seen > 0:
+        _gather(scores, 0, stride, many, prefix_v, prefix_at, width, seen, out, 0, width)
+    for r in range(rows):
+        if own[r] > 0:
+            _gather(
+                scores, r * group * stride + first, stride, group, tail_v, tail_at[r], width,
+                own[r], out, r * group * width, width,
+            )  # fmt: skip
+
+
+def score_room(positions: int) -> int:
+    """Numbers that `attend` needs for the scores of one query over so many positions."""
+    return positions + 2 * LANES
+
+
+@jit
+def _decode_attention(  # type: ignore[no-untyped-def]
+    thread, threads, barrier, q, prefix_k, prefix_v, tail_k, tail_v, lengths, scale, out
+):  # fmt: skip
+    batch, heads, width = q.shape
+    kv_heads, seen, n = tail_k.shape[1], prefix_k.shape[1], tail_k.shape[2]
+    group = heads // kv_heads
+    chunk = max(1, QUERIES // group)
+    queries = np.empty(chunk * group * width, np.float32)
+    found = np.empty(chunk * group * width, np.float32)
+    scores = np.empty(chunk * group * (seen + n + 2 * LANES), np.float32)
+    tail_at, own = np.empty(chunk, np.int64), np.empty(chunk, np.int64)
+    pk, pv = prefix_k.reshape(-1), prefix_v.reshape(-1)
+    tk, tv = tail_k.reshape(-1), tail_v.reshape(-1)
+    items = batch * kv_heads  # rows within key heads
+    item, high = items * thread // threads, items * (thread + 1) // threads
+    while item < high:
+        kv, b = item // batch, item % batch
+        rows = min(chunk, batch - b, high - item)
+        for r in range(rows):
+            tail_at[r] = ((b + r) * kv_heads + kv) * n * width
+            own[r] = lengths[b + r]
+            for g in range(group):
+                at = (r * group + g) * width
+                for i in range(width):
+                    queries[at + i] = q[b + r, kv * group + g, i] * scale
+        attend(
+            queries, rows, group, width, pk, pv, kv * seen * width, seen, False, tk, tv, tail_at,
+            own, scores, found,
+        )  # fmt: skip
+        for r in range(rows):
+            for g in range(group):
+                at = (r * group + g) * width
+                for i in range(width):
+                    out[b + r, kv * group + g, i] = found[at + i]
+        item += rows

@@ -15,6 +15,7 @@ import numpy as np
 SCALARS = (
     "n_order", "n_others", "n_special", "n_shapes", "n_columns", "n_states", "n_cuts", "n_marks",
     "n_lines", "n_crucial", "rhyme", "has_end", "n_vocab", "n_types", "n_words", "season_done",
+    "n_widest",
 )  # fmt: skip
 NO_RHYME, PERFECT, IDENTICAL = range(3)
 # Tables behind it. Of nodes: first, count, token, lo, hi, unit, has_other (is there a mark, break
@@ -28,27 +29,28 @@ NO_RHYME, PERFECT, IDENTICAL = range(3)
 # MID_ROOT, or -1; place: of those children (node - 3), the position. root_child (2, vocabulary):
 # the child by its token. Of season states: flush, to_done, odd_start (ranges of odd_column: the
 # columns in which a state differs from its flush). column_start: ranges of column_word.
-# run_start: of each rhyme part, its runs (words of one shape); run_shape; run_word: ranges of
-# part_word and part_onset, in the order of their positions. special: words with crucial sounds.
+# run_start (parts * shapes + 1): ranges of rhyming (.., 4), the words of each rhyme part and shape
+# by position, then unit: `boundary.spot_of`, unit (inside a line), type, onset; word_of_rhyme:
+# those words. special: words with crucial sounds. n_widest: the most children of any node that is
+# no root.
 # The rest as in `mask.Tables`; season_next stands last, since it is long.
 TABLES = (
     "first", "count", "token", "lo", "hi", "unit", "has_other", "kind", "word", "form",
     "unit_type", "top", "type_of", "unit_of", "sound_start", "sound_part", "sound_onset",
     "crucial", "type_shape", "type_column", "shape_bits", "shape_dangles", "order", "least",
     "node_at", "place", "root_child", "other_nodes", "flush", "to_done", "odd_start",
-    "odd_column", "column_start", "column_word", "run_start", "run_shape", "run_word",
-    "part_word", "part_onset", "special", "left_after", "lines", "mark_mid", "mark_close",
-    "mark_sentence", "cut_after", "style_next", "season_next",
+    "odd_column", "column_start", "column_word", "run_start", "rhyming", "word_of_rhyme", "special",
+    "left_after", "lines", "mark_mid", "mark_close", "mark_sentence", "cut_after", "style_next",
+    "season_next",
 )  # fmt: skip
 (
     N_ORDER, N_OTHERS, N_SPECIAL, N_SHAPES, N_COLUMNS, N_STATES, N_CUTS, N_MARKS, N_LINES,
-    N_CRUCIAL, RHYME, HAS_END, N_VOCAB, N_TYPES, N_WORDS, SEASON_DONE,
+    N_CRUCIAL, RHYME, HAS_END, N_VOCAB, N_TYPES, N_WORDS, SEASON_DONE, N_WIDEST,
     FIRST, COUNT, TOKEN, LO, HI, UNIT, HAS_OTHER, KIND, WHICH, FORM, UNIT_TYPE, TOP, TYPE_OF,
     UNIT_OF, SOUND_START, SOUND_PART, SOUND_ONSET, CRUCIAL, TYPE_SHAPE, TYPE_COLUMN, SHAPE_BITS,
     SHAPE_DANGLES, ORDER, LEAST, NODE_AT, PLACE, ROOT_CHILD, OTHER_NODES, FLUSH, TO_DONE,
-    ODD_START, ODD_COLUMN, COLUMN_START, COLUMN_WORD, RUN_START, RUN_SHAPE, RUN_WORD, PART_WORD,
-    PART_ONSET, SPECIAL, LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE, MARK_SENTENCE, CUT_AFTER,
-    STYLE_NEXT, SEASON_NEXT,
+    ODD_START, ODD_COLUMN, COLUMN_START, COLUMN_WORD, RUN_START, RHYMING, WORD_OF_RHYME, SPECIAL,
+    LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE, MARK_SENTENCE, CUT_AFTER, STYLE_NEXT, SEASON_NEXT,
 ) = range(len(SCALARS) + len(TABLES))  # fmt: skip
 _HEAD = len(SCALARS) + len(TABLES) + 1  # and where the book ends
 LOWEST_CHILD = 3  # the first node below LINE_ROOT; those below MID_ROOT follow

@@ -40,23 +40,30 @@ DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE = range(5)
 U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND = range(8)
 # Columns of Entries.base, before what may remain after each shape; and of Entries.patch.
 B_ENTRY, B_START, B_STOP, B_PREFIX, B_CLOSES, B_AFTER = range(6)
+R_SPOT, R_UNIT, R_TYPE, R_ONSET = range(4)  # columns of the book's table of rhyming words
 P_DROP, P_DROP_STOP, P_EXTRA, P_EXTRA_STOP = range(4)
 OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key in Entries.found
 # Fields of a context: the state at the last boundary, as `judge` needs it.
 C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED, C_PLAIN = range(9)
 _N_CONTEXT = 9
+_FEW = 8  # units below a node that are judged as soon as looked up
+OF_NODE = 1 << 62  # in a key of Entries.patch_found: it is about what goes on from a node
 
 
 class Entries(NamedTuple):
     """What grows: entries and patches found so far, and what Python has worked out for them.
 
-    base: int64 (bases, B_AFTER + shapes), see B_*, then what may remain after a word of each shape.
+    base: int64 (bases, B_AFTER + 2 * shapes), see B_* (B_CLOSES: how many shapes may end the line),
+    then what may remain after a word of each shape, then the shapes that may end the line.
     codes: int16 (bases, types), see `word_may`, for the season state that a break leaves. hope:
     float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines:
     int64 (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word,
     flat, then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may
     the line end so on a word with those; and then the same of the line that follows, may it be
     filled.
+    units: int32, without: float32 (as long as the arena): of each candidate of an entry, how many
+    allowed units begin with it (-1: marks may be among them, so look), and its outlook if its own
+    word is refused for its sound and another is not.
     found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
     patch: int64 (patches, 4), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
     used: int64 (8,), see U_*. scratch: int64, as long as needed.
@@ -66,6 +73,8 @@ class Entries(NamedTuple):
     codes: np.ndarray
     hope: np.ndarray
     lines: np.ndarray
+    units: np.ndarray
+    without: np.ndarray
     found: np.ndarray
     patch_found: np.ndarray
     patch: np.ndarray
@@ -499,7 +508,8 @@ def add_base(
         after = shift_budget(row[BUDGET], shape_bits(book, shape))
         base[number, B_AFTER + shape] = after
         if after & 1 and not book[book[bk.SHAPE_DANGLES] + shape] and cut >= 0:
-            base[number, B_CLOSES] = 1
+            base[number, B_AFTER + book[bk.N_SHAPES] + base[number, B_CLOSES]] = shape
+            base[number, B_CLOSES] += 1
         for done in range(2):
             left = rest + most_left(after)
             ahead = chance(book, reals, left, done, max(cut, 0))
@@ -527,6 +537,8 @@ def add_base(
         if ahead > -np.inf:
             position[fill] = place
             outlook[fill] = ahead
+            units, without = count_units(book, reals, codes, hope, ctx, number, child)
+            entries.units[fill], entries.without[fill] = units, without
             fill += 1
             prefix = place + 1
             token = book[book[bk.ORDER] + place]
@@ -537,11 +549,56 @@ def add_base(
     return int(number)
 
 
+@jit_borrowing
+def count_units(
+    book: np.ndarray,
+    reals: np.ndarray,
+    codes: np.ndarray,
+    hopes: np.ndarray,
+    ctx: np.ndarray,
+    number: int,
+    child: int,
+) -> tuple[int, float]:
+    """Entries.units and Entries.without of a candidate of an entry."""
+    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
+    if stop - first == 1:
+        return 1, -np.inf
+    whole = book[book[bk.UNIT] + child] >= 0
+    n_hopes = hopes.shape[1] // 2
+    hope = 0.0
+    units = 0
+    for unit in range(first, stop):
+        of = int(book[book[bk.UNIT_TYPE] + unit])
+        if of < 0:
+            return -1, -np.inf
+        code = codes[number, of]
+        if code & 3 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+            units += 1
+            if not whole or unit != first:
+                hope += hopes[number, n_hopes + (code >> 2)]
+    return units, np.log(hope / (stop - first)) + (reals[0] if whole else 0.0)
+
+
 # -- patches -----------------------------------------------------------------------------------
 @jit_borrowing
 def place_of(book: np.ndarray, unit: int) -> int:
     """The position in the order of the token that begins a unit."""
     return int(book[book[bk.PLACE] + book[book[bk.TOP] + unit] - bk.LOWEST_CHILD])
+
+
+@jit_borrowing
+def room_for_patch(book: np.ndarray, entries: Entries) -> int:
+    """The number of a patch to come. If there is no room for one, all are forgotten."""
+    used = entries.used
+    most = book[bk.N_ORDER] + book[bk.N_WIDEST]
+    if (
+        used[U_PATCHES] == len(entries.patch)
+        or used[U_DROPS] + most > len(entries.drop)
+        or used[U_EXTRAS] + most > len(entries.extra)
+    ):
+        used[U_PATCHES] = used[U_DROPS] = used[U_EXTRAS] = 0
+        entries.patch_found[:, 2] = -1
+    return int(used[U_PATCHES])
 
 
 @jit
@@ -559,14 +616,7 @@ def add_patch(
     base, codes, hope = entries.base, entries.codes, entries.hope
     lines, used = entries.lines, entries.used
     n_order = int(book[bk.N_ORDER])
-    if (
-        used[U_PATCHES] == len(entries.patch)
-        or used[U_DROPS] + n_order > len(entries.drop)
-        or used[U_EXTRAS] + n_order > len(entries.extra)
-    ):  # full: forget all of them
-        used[U_PATCHES] = used[U_DROPS] = used[U_EXTRAS] = 0
-        entries.patch_found[:, 2] = -1
-    number = used[U_PATCHES]
+    number = room_for_patch(book, entries)
     # The places where it may differ.
     places = entries.scratch
     n = 0
@@ -626,6 +676,17 @@ def add_patch(
 
 
 @jit_borrowing
+def spot_of(book: np.ndarray, unit: int) -> int:
+    """4 * the position of the token that begins a unit + 2 * whether that token is all of it + 1 *
+    whether the token begins other units too."""
+    top = book[book[bk.TOP] + unit]
+    many = book[book[bk.HI] + top] - book[book[bk.LO] + top] > 1
+    own = book[book[bk.UNIT] + top] == unit
+    place = int(book[book[bk.PLACE] + top - bk.LOWEST_CHILD])
+    return 4 * place + 2 * int(own) + int(many)
+
+
+@jit_borrowing
 def gather(
     book: np.ndarray,
     base: np.ndarray,
@@ -634,21 +695,21 @@ def gather(
     ctx: np.ndarray,
     at_start: bool,
     word: int,
-    places: np.ndarray,
+    found: np.ndarray,
     n: int,
 ) -> int:
-    """Add to `places` those of a word that may only end the line, if that were allowed."""
+    """Add to `found` the spots and units of a word that may only end the line, as it stands."""
     code = word_may(book, base, codes, lines, ctx, int(book[book[bk.TYPE_OF] + word]))
     if code & 3 != CLOSES:
         return n
     units = book[bk.UNIT_OF] + 3 * word
     if not at_start:
-        places[n] = place_of(book, int(book[units]))
+        found[n] = spot_of(book, int(book[units])) << 32 | book[units]
         return n + 1
     for which in range(1, 3):
         unit = int(book[units + which])
         if unit >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
-            places[n] = place_of(book, unit)
+            found[n] = spot_of(book, unit) << 32 | unit
             n += 1
     return n
 
@@ -662,30 +723,36 @@ def sounds_refused(
     ctx: np.ndarray,
     row: np.ndarray,
     at_start: bool,
-    places: np.ndarray,
+    found: np.ndarray,
 ) -> int:
-    """Positions of the words that could end the line but for their sound: sorted; their number."""
+    """The units that could end the line but for their sound, once or more often each, as spot << 32
+    | unit (see `spot_of`): sorted; their number."""
     n = 0
     number = ctx[C_BASE]
     rule = book[bk.RHYME]
     if rule != bk.NO_RHYME:
+        n_shapes, starts, rhyming = book[bk.N_SHAPES], book[bk.RUN_START], book[bk.RHYMING]
+        closing = B_AFTER + n_shapes
         for line in range(ctx[C_LINE]):
             ends = int(book[bk.SOUND_START]) + row[ENDS + line]
             for i in range(book[ends], book[ends + 1]):
                 part, onset = book[book[bk.SOUND_PART] + i], book[book[bk.SOUND_ONSET] + i]
                 if part < 0:
                     continue
-                runs = book[bk.RUN_START] + part
-                for run in range(book[runs], book[runs + 1]):
-                    shape = book[book[bk.RUN_SHAPE] + run]
-                    may_not = book[book[bk.SHAPE_DANGLES] + shape]
-                    if not base[number, B_AFTER + shape] & 1 or may_not:
-                        continue
-                    of_run = book[bk.RUN_WORD] + run
-                    for k in range(book[of_run], book[of_run + 1]):
-                        if rule == bk.IDENTICAL or book[book[bk.PART_ONSET] + k] != onset:
-                            word = int(book[book[bk.PART_WORD] + k])
-                            n = gather(book, base, codes, lines, ctx, at_start, word, places, n)
+                for j in range(closing, closing + base[number, B_CLOSES]):
+                    run = starts + part * n_shapes + base[number, j]
+                    for k in range(book[run], book[run + 1]):
+                        at = rhyming + 4 * k
+                        if rule != bk.IDENTICAL and book[at + R_ONSET] == onset:
+                            continue
+                        if at_start:
+                            word = int(book[book[bk.WORD_OF_RHYME] + k])
+                            n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
+                            continue
+                        code = word_may(book, base, codes, lines, ctx, int(book[at + R_TYPE]))
+                        if code & 3 == CLOSES:
+                            found[n] = np.int64(book[at + R_SPOT]) << 32 | book[at + R_UNIT]
+                            n += 1
     for i in range(book[bk.N_SPECIAL]):
         word = int(book[book[bk.SPECIAL] + i])
         of = int(book[book[bk.TYPE_OF] + word])
@@ -694,8 +761,8 @@ def sounds_refused(
             crucial = int(book[book[bk.CRUCIAL] + word])
             bits = closing_bits(book, lines, ctx[C_READY], crucial)
             if not bits >> (2 * ctx[C_CUT] + (code >> 2 & 1)) & 1:
-                n = gather(book, base, codes, lines, ctx, at_start, word, places, n)
-    sort_run(places, n)
+                n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
+    sort_run(found, n)
     return n
 
 
@@ -704,11 +771,12 @@ def merge_refused(
     book: np.ndarray,
     reals: np.ndarray,
     entries: Entries,
+    position: np.ndarray,
     ctx: np.ndarray,
     row: np.ndarray,
     at_start: bool,
     patch: int,
-    n_places: int,
+    n_found: int,
     drop: np.ndarray,
     n_drop: int,
     extra: np.ndarray,
@@ -721,8 +789,7 @@ def merge_refused(
     of the longer ones: it is dropped and comes again as an extra. extra[:n_extra] beyond the
     patch's own may be unsorted.
     """
-    base, codes, hope, lines = entries.base, entries.codes, entries.hope, entries.lines
-    nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
+    found = entries.scratch
     own = n_extra
     for i in range(entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]):
         extra[n_extra], extra_outlook[n_extra] = entries.extra[i], entries.extra_outlook[i]
@@ -730,39 +797,45 @@ def merge_refused(
     patched = n_extra
     removed = 0
     at, drop_stop = entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]
-    before = -1
-    for i in range(n_places):
-        position = entries.scratch[i]
-        if position == before:
-            continue
-        before = position
-        child = int(book[nodes + position])
+    i = 0
+    while i < n_found:
+        place = found[i] >> 34
+        many = found[i] >> 32 & 1 != 0  # do other units begin with this token too?
+        own_refused = False
+        refused_units = 0
+        before = np.int64(-1)
+        while i < n_found and found[i] >> 34 == place:
+            refused_units += int(found[i] != before)
+            own_refused |= found[i] >> 33 & 1 != 0
+            before = found[i]
+            i += 1
         now = np.float32(-np.inf)
-        if book[book[bk.HI] + child] - book[book[bk.LO] + child] > 1:
-            own_is = own_word(book, base, codes, lines, ctx, row, child)
-            if own_is == 1:
-                continue
-            if own_is == 2:
-                ctx[C_HEED] = 1
-                now = np.float32(judge(book, reals, base, codes, hope, lines, ctx, row, child))
-                ctx[C_HEED] = 0
-        token = book[book[bk.ORDER] + position]
-        low, high = own, patched
-        while low < high:
-            middle = (low + high) >> 1
-            if extra[middle] < token:
-                low = middle + 1
+        if many:
+            known = -1
+            if ctx[C_PLAIN]:
+                known = candidate_at(entries.base, position, ctx[C_BASE], place)
+                if entries.units[known] < 0:
+                    known = -1
+            if known >= 0:
+                if entries.units[known] > refused_units:
+                    if not own_refused:
+                        continue
+                    now = entries.without[known]
             else:
-                high = middle
-        if low < patched and extra[low] == token:
+                keeps, now = judge_refused(book, reals, entries, ctx, row, at_start, place)
+                if keeps:
+                    continue
+        token = book[book[bk.ORDER] + place]
+        low = found_token(extra, own, patched, token) if patched > own else -1
+        if low >= 0:
             extra_outlook[low] = now
             removed += int(now == -np.inf)
             continue
-        while at < drop_stop and entries.drop[at] < position:
+        while at < drop_stop and entries.drop[at] < place:
             drop[n_drop] = entries.drop[at]
             n_drop += 1
             at += 1
-        drop[n_drop] = position
+        drop[n_drop] = place
         n_drop += 1
         if now > -np.inf:
             extra[n_extra], extra_outlook[n_extra] = token, now
@@ -772,13 +845,296 @@ def merge_refused(
         n_drop += 1
         at += 1
     if removed:
-        kept = own
-        for i in range(own, n_extra):
-            if extra_outlook[i] > -np.inf:
-                extra[kept], extra_outlook[kept] = extra[i], extra_outlook[i]
-                kept += 1
-        n_extra = kept
+        n_extra = without_refused(extra, extra_outlook, own, n_extra)
     return n_drop, n_extra
+
+
+@jit_borrowing
+def candidate_at(base: np.ndarray, position: np.ndarray, number: int, place: int) -> int:
+    """Where a position that an entry has stands in the arena."""
+    start, stop = base[number, B_START], base[number, B_STOP]
+    # position[start + i] is at least i, and more only by what the entry leaves out.
+    out = base[number, B_PREFIX] - (stop - start)
+    low = start + max(place - out, 0)
+    high = min(start + place, stop - 1)
+    while low < high:
+        middle = (low + high) >> 1
+        if position[middle] < place:
+            low = middle + 1
+        else:
+            high = middle
+    return int(low)
+
+
+@jit_borrowing
+def judge_refused(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    at_start: bool,
+    place: int,
+) -> tuple[bool, float]:
+    """Of a token below which a word is refused for its sound: does it stay as it is; if not, its
+    outlook, sounds heeded."""
+    nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
+    child = int(book[nodes + place])
+    base, codes, lines = entries.base, entries.codes, entries.lines
+    own_is = own_word(book, base, codes, lines, ctx, row, child)
+    now = np.float32(-np.inf)
+    if own_is == 2:
+        ctx[C_HEED] = 1
+        now = np.float32(judge(book, reals, base, codes, entries.hope, lines, ctx, row, child))
+        ctx[C_HEED] = 0
+    return own_is == 1, now
+
+
+@jit_borrowing
+def found_token(extra: np.ndarray, start: int, stop: int, token: int) -> int:
+    """Where a token stands in the ascending extra[start:stop], or -1."""
+    low, high = start, stop
+    while low < high:
+        middle = (low + high) >> 1
+        if extra[middle] < token:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < stop and extra[low] == token else -1
+
+
+@jit_borrowing
+def without_refused(extra: np.ndarray, extra_outlook: np.ndarray, start: int, stop: int) -> int:
+    """Take those of an outlook of -inf out of extra[start:stop]; the new stop."""
+    kept = start
+    for i in range(start, stop):
+        if extra_outlook[i] > -np.inf:
+            extra[kept], extra_outlook[kept] = extra[i], extra_outlook[i]
+            kept += 1
+    return kept
+
+
+# -- inside a unit -----------------------------------------------------------------------------
+@jit_borrowing
+def judge_children(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    n: int,
+) -> int:
+    """Write the tokens that may go on from a node inside a unit behind extra[:n]; the new n."""
+    first = int(book[book[bk.FIRST] + node])
+    for child in range(first, first + book[book[bk.COUNT] + node]):
+        ahead = judge(
+            book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row, child
+        )
+        if ahead > -np.inf:
+            extra[n] = book[book[bk.TOKEN] + child]
+            extra_outlook[n] = ahead
+            n += 1
+    return n
+
+
+@jit_borrowing
+def heed_word(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    unit: int,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    here: int,
+    n: int,
+) -> bool:
+    """Judge the child of a node that leads to a unit anew, its sound heeded, in extra[here:n]. Is
+    it gone?"""
+    if unit == book[book[bk.UNIT] + node]:
+        return False
+    low = int(book[book[bk.FIRST] + node])
+    high = low + int(book[book[bk.COUNT] + node])
+    while low < high:
+        middle = (low + high) >> 1
+        if book[book[bk.HI] + middle] <= unit:
+            low = middle + 1
+        else:
+            high = middle
+    at = found_token(extra, here, n, book[book[bk.TOKEN] + low])
+    if at < 0:
+        return False
+    ahead = judge(
+        book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row, low
+    )
+    extra_outlook[at] = ahead
+    return ahead == -np.inf
+
+
+@jit_borrowing
+def heed_inside(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    at_start: bool,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    here: int,
+    n: int,
+) -> int:
+    """Correct extra[here:n], what may go on from a node, sounds unheeded, by the sounds of earlier
+    lines. Returns the new n."""
+    number = ctx[C_BASE]
+    ctx[C_HEED] = 1
+    first, stop = int(book[book[bk.LO] + node]), int(book[book[bk.HI] + node])
+    n_shapes, starts, rhyming = book[bk.N_SHAPES], book[bk.RUN_START], book[bk.RHYMING]
+    closing = B_AFTER + n_shapes
+    place = place_of(book, first)
+    gone = False
+    for line in range(ctx[C_LINE]):
+        ends = int(book[bk.SOUND_START]) + row[ENDS + line]
+        for i in range(book[ends], book[ends + 1]):
+            part = book[book[bk.SOUND_PART] + i]
+            if part < 0:
+                continue
+            for j in range(closing, closing + entries.base[number, B_CLOSES]):
+                run = starts + part * n_shapes + entries.base[number, j]
+                low, behind = int(book[run]), int(book[run + 1])
+                if at_start:
+                    for k in range(low, behind):
+                        word = book[book[bk.WORD_OF_RHYME] + k]
+                        for which in range(1, 3):
+                            unit = int(book[book[bk.UNIT_OF] + 3 * word + which])
+                            if first <= unit < stop:
+                                gone |= heed_word(
+                                    book, reals, entries, ctx, row, node, unit,
+                                    extra, extra_outlook, here, n,
+                                )  # fmt: skip
+                    continue
+                high = behind
+                while low < high:
+                    middle = (low + high) >> 1
+                    at = rhyming + 4 * middle
+                    there = book[at + R_SPOT] >> 2
+                    if there < place or (there == place and book[at + R_UNIT] < first):
+                        low = middle + 1
+                    else:
+                        high = middle
+                while low < behind:
+                    at = rhyming + 4 * low
+                    if book[at + R_SPOT] >> 2 != place or book[at + R_UNIT] >= stop:
+                        break
+                    gone |= heed_word(
+                        book, reals, entries, ctx, row, node, int(book[at + R_UNIT]),
+                        extra, extra_outlook, here, n,
+                    )  # fmt: skip
+                    low += 1
+    ctx[C_HEED] = 0
+    return without_refused(extra, extra_outlook, here, n) if gone else n
+
+
+@jit_borrowing
+def add_inside(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    a: int,
+    b: int,
+) -> int:
+    """Keep what may go on from a node, sounds unheeded, as a patch without drops under (a, b)."""
+    used = entries.used
+    number = room_for_patch(book, entries)
+    start = used[U_EXTRAS]
+    stop = judge_children(
+        book, reals, entries, ctx, row, node, entries.extra, entries.extra_outlook, start
+    )
+    enter(entries.patch_found, a, b, number)
+    entries.patch[number, P_DROP] = entries.patch[number, P_DROP_STOP] = used[U_DROPS]
+    entries.patch[number, P_EXTRA], entries.patch[number, P_EXTRA_STOP] = start, stop
+    used[U_EXTRAS], used[U_PATCHES] = stop, number + 1
+    return number
+
+
+@jit_borrowing
+def go_on(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    ctx: np.ndarray,
+    row: np.ndarray,
+    node: int,
+    at_start: bool,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    n: int,
+) -> int:
+    """Write the tokens that may go on from a node inside a unit behind extra[:n]; the new n."""
+    heard = book[bk.RHYME] != bk.NO_RHYME and ctx[C_LINE] > 0
+    heard = heard and entries.base[ctx[C_BASE], B_CLOSES] != 0
+    few = book[book[bk.HI] + node] - book[book[bk.LO] + node] <= _FEW
+    if few or book[bk.N_SPECIAL]:
+        ctx[C_HEED] = int(heard or book[bk.N_SPECIAL] != 0)
+        n = judge_children(book, reals, entries, ctx, row, node, extra, extra_outlook, n)
+        ctx[C_HEED] = 0
+        return n
+    a = OF_NODE | node | ctx[C_OTHERS] << 32
+    b = ctx[C_BASE] | row[SEASON] << 32
+    at = find_key(entries.patch_found, a, b)
+    if at >= 0:
+        patch = int(entries.patch_found[at, 2])
+    else:
+        patch = add_inside(book, reals, entries, ctx, row, node, a, b)
+    here = n
+    start, stop = entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]
+    for i in range(start, stop):
+        extra[n], extra_outlook[n] = entries.extra[i], entries.extra_outlook[i]
+        n += 1
+    if heard:
+        n = heed_inside(
+            book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, here, n
+        )
+    return n
+
+
+@jit_borrowing
+def merge_extras(
+    extra: np.ndarray, extra_outlook: np.ndarray, here: int, middle: int, stop: int
+) -> None:
+    """Put extra[here:stop] into ascending order; extra[here:middle] is already, the rest, two or
+    three runs, nearly. Behind `stop` is scratch, as long again."""
+    for i in range(middle + 1, stop):
+        token, ahead = extra[i], extra_outlook[i]
+        at = i
+        while at > middle and extra[at - 1] > token:
+            extra[at], extra_outlook[at] = extra[at - 1], extra_outlook[at - 1]
+            at -= 1
+        extra[at], extra_outlook[at] = token, ahead
+    if middle in (here, stop) or extra[middle - 1] < extra[middle]:
+        return
+    more = stop - middle
+    for i in range(more):
+        extra[stop + i], extra_outlook[stop + i] = extra[middle + i], extra_outlook[middle + i]
+    left, right = middle - 1, stop + more - 1
+    at = stop - 1
+    while right >= stop:
+        if left >= here and extra[left] > extra[right]:
+            extra[at], extra_outlook[at] = extra[left], extra_outlook[left]
+            left -= 1
+        else:
+            extra[at], extra_outlook[at] = extra[right], extra_outlook[right]
+            right -= 1
+        at -= 1
 
 
 # -- the masks of a batch ----------------------------------------------------------------------
@@ -789,6 +1145,7 @@ def fill_masks(
     entries: Entries,
     states: np.ndarray,
     first_row: int,
+    position: np.ndarray,
     which: np.ndarray,
     drop_start: np.ndarray,
     drop: np.ndarray,
@@ -799,19 +1156,20 @@ def fill_masks(
 ) -> int:
     """Fill the fields of `mask.Masks` for the rows from `first_row` on; the rows done so far.
 
-    states: int64 (B + 1, width), the last row scratch. which: int64 (B,), the row's base or -1.
+    states: int64 (B + 1, width), the last row scratch. position: the arena. which: int64 (B,), the
+    row's base or -1.
     drop, extra, extra_outlook: with room to spare. need: int64 (3,): if rows are left, need[0]
     says what is to be made first (NEED_*) and need[1:] of what: a line and the sounds before it;
     sounds so far and one more; for a base whether it stands at the start of a line, and the number
     of the line, its state being the scratch row.
     """
-    base, codes, hope = entries.base, entries.codes, entries.hope
+    base, codes = entries.base, entries.codes
     lines, found = entries.lines, entries.found
     ctx = np.zeros(_N_CONTEXT, np.int64)
     n_rows = len(states) - 1
     row = states[n_rows]
     n_drop, n_extra = drop_start[first_row], extra_start[first_row]
-    spare = int(book[bk.N_ORDER])
+    spare = int(book[bk.N_ORDER]) + int(book[bk.N_WIDEST])
     for b in range(first_row, n_rows):
         for i in range(len(row)):
             row[i] = states[b, i]
@@ -835,19 +1193,14 @@ def fill_masks(
                 if set_context(book, found, row, at_start, ready, ctx) < 0:
                     need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
                     return b
-                ctx[C_HEED] = 1
                 if row[LAST] >= 0 and book[book[bk.HAS_OTHER] + node]:
                     own = int(book[book[bk.CRUCIAL] + row[LAST]])
                     start = starting_bits(book, lines, ready, own)
                     closes = may_close(book, row)
                     ctx[C_OTHERS] = other_units(book, lines, row, ready, start, True, closes)
-                begin = int(book[book[bk.FIRST] + node])
-                for child in range(begin, begin + count):
-                    ahead = judge(book, reals, base, codes, hope, lines, ctx, row, child)
-                    if ahead > -np.inf:
-                        extra[n_extra] = book[book[bk.TOKEN] + child]
-                        extra_outlook[n_extra] = ahead
-                        n_extra += 1
+                n_extra = go_on(
+                    book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, n_extra
+                )
             unit = book[book[bk.UNIT] + node]
             if unit < 0:
                 continue
@@ -874,10 +1227,11 @@ def fill_masks(
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             patch = add_patch(book, reals, entries, row, at_start, ctx, a, c)
-        n_places = 0
+        inside = n_extra
+        n_found = 0
         if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
-            n_places = sounds_refused(book, base, codes, lines, ctx, row, at_start, entries.scratch)
-        if n_places == 0:
+            n_found = sounds_refused(book, base, codes, lines, ctx, row, at_start, entries.scratch)
+        if n_found == 0:
             for i in range(entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]):
                 drop[n_drop] = entries.drop[i]
                 n_drop += 1
@@ -889,17 +1243,10 @@ def fill_masks(
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             n_drop, n_extra = merge_refused(
-                book, reals, entries, ctx, row, at_start, patch, n_places,
+                book, reals, entries, position, ctx, row, at_start, patch, n_found,
                 drop, n_drop, extra, extra_outlook, n_extra,
             )  # fmt: skip
-        # What was added are two or three runs, each nearly sorted.
-        for i in range(here + 1, n_extra):
-            token, ahead32 = extra[i], extra_outlook[i]
-            at = i
-            while at > here and extra[at - 1] > token:
-                extra[at], extra_outlook[at] = extra[at - 1], extra_outlook[at - 1]
-                at -= 1
-            extra[at], extra_outlook[at] = token, ahead32
+        merge_extras(extra, extra_outlook, here, inside, n_extra)
     drop_start[n_rows], extra_start[n_rows] = n_drop, n_extra
     return n_rows
 

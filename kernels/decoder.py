@@ -15,24 +15,21 @@ import numpy as np
 
 from ._jit import jit
 from ._simd import (
-    LANES,
     PANEL,
-    exp_less,
     gelu,
     gelu_tanh,
-    largest,
+    keep,
     row_product,
-    score_keys_1,
-    score_keys_4,
+    scale_shift,
+    scaled,
     sum_squares,
     sum_values,
     swiglu,
     tiles_close,
     tiles_open,
-    weigh_values_1,
-    weigh_values_4,
 )
-from ._team import meet
+from ._team import BARRIER, meet
+from .attention import QUERIES, attend
 from .int8 import ROWS, ZERO, product_panel, quantize_row
 
 LAYERNORM, RMSNORM = 0, 1
@@ -62,7 +59,8 @@ class Weights(NamedTuple):
     its scales and biases, float32, from scale_at[l, m] of `scales` and `biases`; rows_of[l, m],
     columns_of[l, m]: its padded sizes N', K'. norms: float32 (2 layers + 1, 2, width), gain and
     shift. embedding: uint8 (V', width) codes, embedding_scales: float32 (V',); positions: float32
-    (T, width); cos, sin: float32 (T, head / 2).
+    (T, width); cos, sin: float32 (T, head / 2). states: float32 (S, width), what is added to a
+    token for a lattice state, row 0 of zeros for none.
     """
 
     codes: np.ndarray
@@ -78,12 +76,12 @@ class Weights(NamedTuple):
     positions: np.ndarray
     cos: np.ndarray
     sin: np.ndarray
+    states: np.ndarray
 
 
 class Cache(NamedTuple):
-    """Keys lie with positions side by side. prefix_k: (L, KV, d, P'), prefix_v: (L, KV, P', d');
-    tail_k: (L, S, KV, d, N'), tail_v: (L, S, KV, N', d'), float32; S slots, a row's tail is in its
-    slot; P', N', d' multiples of 16."""
+    """prefix_k, prefix_v: (L, KV, P, d'), read by all rows; tail_k, tail_v: (L, S, KV, N, d'), S
+    slots, a row's tail is in its slot. float16 as uint16; d' whole LANES."""
 
     prefix_k: np.ndarray
     prefix_v: np.ndarray
@@ -94,8 +92,10 @@ class Cache(NamedTuple):
 class Room(NamedTuple):
     """Work space for up to B rows and T threads. x: float32 (B, width), residual stream; y: (B,
     wide); bytes: int8 (2 B, wide), high and low in turn, with scales (B,) and sums int32 (B,); per
-    thread: acc int32 (T, ROWS * PANEL), panel float32 (T, B * PANEL), scores float32 (T,
-    positions), query (T, 2 d'). layout: `_simd.tile_layout`."""
+    thread: acc int32 (T, ROWS * PANEL), panel float32 (T, B * PANEL), and for up to Q queries of
+    C rows at a time: scores float32 (T, Q * `attention.score_room`), queries and found (T, Q d'),
+    places int64 (T, 2 C). picked, picked_scales, picked_sums: as bytes, scales and sums, in the
+    order of the output layer's work. layout: `_simd.tile_layout`."""
 
     x: np.ndarray
     y: np.ndarray
@@ -105,7 +105,12 @@ class Room(NamedTuple):
     acc: np.ndarray
     panel: np.ndarray
     scores: np.ndarray
-    query: np.ndarray
+    queries: np.ndarray
+    found: np.ndarray
+    places: np.ndarray
+    picked: np.ndarray
+    picked_scales: np.ndarray
+    picked_sums: np.ndarray
     layout: np.ndarray
 
 
@@ -124,17 +129,15 @@ def _norm_row(shape, norms, which, x, row, out, at):  # type: ignore[no-untyped-
         variance = (sum_squares(flat, base, width, mean) - spare) / size
         variance = max(variance, np.float32(0.0))
         factor = np.float32(1.0) / np.sqrt(variance + np.float32(shape.epsilon))
-        for i in range(width):
-            out[at + i] = (flat[base + i] - mean) * factor * gain[i] + shift[i]
     else:
-        square = sum_squares(flat, base, width, np.float32(0.0)) / size
+        mean = np.float32(0.0)
+        square = sum_squares(flat, base, width, mean) / size
         factor = np.float32(1.0) / np.sqrt(square + np.float32(shape.epsilon))
-        for i in range(width):
-            out[at + i] = flat[base + i] * factor * gain[i]
+    scale_shift(flat, base, width, mean, factor, gain, shift, out, at)
 
 
 @jit
-def _quantize_rows(y, stride, size, rows, room, thread, threads):  # type: ignore[no-untyped-def]
+def quantize_rows(y, stride, size, rows, room, thread, threads):  # type: ignore[no-untyped-def]
     wide = room.bytes.shape[1]
     flat = room.bytes.reshape(-1)
     for m in range(thread, rows, threads):
@@ -144,7 +147,7 @@ def _quantize_rows(y, stride, size, rows, room, thread, threads):  # type: ignor
 
 
 @jit
-def _norm_rows(shape, weights, which, rows, room, thread, threads):  # type: ignore[no-untyped-def]
+def norm_rows(shape, weights, which, rows, room, thread, threads):  # type: ignore[no-untyped-def]
     """Norm of the residual stream, then its bytes."""
     wide = room.bytes.shape[1]
     flat, y = room.bytes.reshape(-1), room.y.reshape(-1)
@@ -157,7 +160,7 @@ def _norm_rows(shape, weights, which, rows, room, thread, threads):  # type: ign
 
 
 @jit
-def _project(shape, weights, layer, matrix, rows, room, thread, threads):  # type: ignore[no-untyped-def]
+def project(shape, weights, layer, matrix, rows, room, thread, threads):  # type: ignore[no-untyped-def]
     """One matrix of a layer times the rows' bytes; bias, activation or residual follow at once."""
     n, k = weights.rows_of[layer, matrix], weights.columns_of[layer, matrix]
     panels = n // PANEL
@@ -167,35 +170,31 @@ def _project(shape, weights, layer, matrix, rows, room, thread, threads):  # typ
     tiles = room.layout[0] != 0
     bytes_ = room.bytes.reshape(-1)
     stride = room.y.shape[1]
-    y, x = room.y.reshape(-1), room.x.reshape(-1)
-    bias = weights.biases
+    y = room.y.reshape(-1)
+    gated = matrix == MLP_IN and shape.mlp == SWIGLU
+    adds = matrix in (ATTENTION_OUT, MLP_OUT)
     for p in range(panels * thread // threads, panels * (thread + 1) // threads):
+        out, out_at, out_stride = y, p * PANEL, stride
+        if adds:
+            out, out_stride = room.x.reshape(-1), shape.width
+        elif gated:
+            out, out_at, out_stride = panel, 0, PANEL
         product_panel(
             bytes_, wide, room.scales, room.sums, rows, weights.codes, code_at + p * PANEL * k,
-            k // 4, weights.scales, bias, scale_at + p * PANEL, tiles, acc, panel,
+            k // 4, weights.scales, weights.biases, scale_at + p * PANEL, tiles, acc, adds, out,
+            out_at, out_stride,
         )  # fmt: skip
-        for m in range(rows):
-            here = m * PANEL
-            if matrix == QKV:
-                at = m * stride + p * PANEL
-                for c in range(PANEL):
-                    y[at + c] = panel[here + c]
-            elif matrix == MLP_IN:
-                if shape.mlp == SWIGLU:
-                    half = PANEL // 2
-                    swiglu(panel, here, here + half, half, y, m * stride + p * half)
-                    continue
+        if gated:
+            half = PANEL // 2
+            for m in range(rows):
+                here = m * PANEL
+                swiglu(panel, here, here + half, half, y, m * stride + p * half)
+        elif matrix == MLP_IN:
+            for m in range(rows):
                 if shape.mlp == GELU_TANH:
-                    gelu_tanh(panel, here, PANEL)
+                    gelu_tanh(y, m * stride + p * PANEL, PANEL)
                 else:
-                    gelu(panel, here, PANEL)
-                at = m * stride + p * PANEL
-                for c in range(PANEL):
-                    y[at + c] = panel[here + c]
-            else:
-                at = m * shape.width + p * PANEL
-                for c in range(PANEL):
-                    x[at + c] += panel[here + c]
+                    gelu(y, m * stride + p * PANEL, PANEL)
 
 
 @jit
@@ -208,57 +207,18 @@ def _turn(values, at, half, cos, sin):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _scores(query, keys, at, stride, size, count, out, out_at):  # type: ignore[no-untyped-def]
-    """Products of a query with `count` keys, rounded up to LANES, to out[out_at:]."""
-    blocks = (count + LANES - 1) // LANES
-    b = 0
-    while b + 4 <= blocks:
-        score_keys_4(query, 0, keys, at + b * LANES, stride, size, out, out_at + b * LANES)
-        b += 4
-    while b < blocks:
-        score_keys_1(query, 0, keys, at + b * LANES, stride, size, out, out_at + b * LANES)
-        b += 1
-    return blocks * LANES
+def _keep_row(y, at, d, width, spare, cache, cache_at):  # type: ignore[no-untyped-def]
+    """A key or value of `d` numbers into its row of the cache. spare: zeros from `d` on."""
+    if d == width:
+        keep(y, at, d, cache, cache_at)
+    else:
+        for i in range(d):
+            spare[i] = y[at + i]
+        keep(spare, 0, width, cache, cache_at)
 
 
 @jit
-def _gather(scores, scores_at, values, at, width, count, out, out_at):  # type: ignore[no-untyped-def]
-    """out[out_at : + width] += weights times `count` values."""
-    c = 0
-    while c + 4 * LANES <= width:
-        weigh_values_4(scores, scores_at, values, at + c, width, count, out, out_at + c)
-        c += 4 * LANES
-    while c < width:
-        weigh_values_1(scores, scores_at, values, at + c, width, count, out, out_at + c)
-        c += LANES
-
-
-@jit
-def _attend(  # type: ignore[no-untyped-def]
-    query, prefix_k, prefix_v, k_at, v_at, p_stride, seen, tail_k, tail_v, tk_at, tv_at, t_stride,
-    own, head, width, scores, out, out_at,
-):  # fmt: skip
-    """softmax(q k) v of one query, scaled already, over `seen` places of the prefix and `own` of
-    the tail, into out[out_at : + width]."""
-    first = _scores(query, prefix_k, k_at, p_stride, head, seen, scores, 0)
-    total = first + _scores(query, tail_k, tk_at, t_stride, head, own, scores, first)
-    low = np.float32(-np.inf)
-    for i in range(seen, first):
-        scores[i] = low
-    for i in range(first + own, total):
-        scores[i] = low
-    exp_less(scores, total, largest(scores, total))
-    inverse = np.float32(1.0) / sum_values(scores, 0, total)
-    for i in range(total):
-        scores[i] *= inverse
-    for i in range(width):
-        out[out_at + i] = np.float32(0.0)
-    _gather(scores, 0, prefix_v, v_at, width, seen, out, out_at)
-    _gather(scores, first, tail_v, tv_at, width, own, out, out_at)
-
-
-@jit
-def _attention(  # type: ignore[no-untyped-def]
+def attention(  # type: ignore[no-untyped-def]
     shape, weights, cache, layer, rows, slots, position, prefill, room, thread, threads, barrier
 ):  # fmt: skip
     """New keys and values into the cache, then every row's attention, into y[:, :heads * d]."""
@@ -267,63 +227,112 @@ def _attention(  # type: ignore[no-untyped-def]
     stride = room.y.shape[1]
     y = room.y.reshape(-1)
     width = cache.prefix_v.shape[3]
-    p_room, n_room = cache.prefix_k.shape[3], cache.tail_k.shape[4]
+    p_room, n_room = cache.prefix_k.shape[2], cache.tail_k.shape[3]
     pk, pv = cache.prefix_k[layer].reshape(-1), cache.prefix_v[layer].reshape(-1)
     tk, tv = cache.tail_k[layer].reshape(-1), cache.tail_v[layer].reshape(-1)
-    scores, query = room.scores[thread], room.query[thread]
+    scores, queries, found = room.scores[thread], room.queries[thread], room.found[thread]
+    chunk = max(1, QUERIES // group)
+    tail_at, own = room.places[thread, :chunk], room.places[thread, chunk:]
     scale = np.float32(1.0) / np.sqrt(np.float32(d))
-    items = rows * kv_heads
+    items = rows * kv_heads  # the rows of the first key head, then those of the next
     low, high = items * thread // threads, items * (thread + 1) // threads
     before = position[0]  # places of the prefix
     length = position[1]  # places of every tail that are filled
+    if d != width:  # what lies between stays 0
+        for i in range(len(queries)):
+            queries[i] = np.float32(0.0)
     for item in range(low, high):
-        m, kv = item // kv_heads, item % kv_heads
+        kv, m = item // rows, item % rows
         place = m if prefill else before + length
         key, value = m * stride + (heads + kv) * d, m * stride + (heads + kv_heads + kv) * d
         if shape.rope:
             _turn(y, key, d // 2, weights.cos[place], weights.sin[place])
         if prefill:
-            for i in range(d):
-                pk[(kv * d + i) * p_room + m] = y[key + i]
-                pv[(kv * p_room + m) * width + i] = y[value + i]
+            at = (kv * p_room + m) * width
+            _keep_row(y, key, d, width, queries, pk, at)
+            _keep_row(y, value, d, width, queries, pv, at)
         else:
-            slot = slots[m] * kv_heads + kv
-            for i in range(d):
-                tk[(slot * d + i) * n_room + length] = y[key + i]
-                tv[(slot * n_room + length) * width + i] = y[value + i]
+            at = ((slots[m] * kv_heads + kv) * n_room + length) * width
+            _keep_row(y, key, d, width, queries, tk, at)
+            _keep_row(y, value, d, width, queries, tv, at)
     if prefill:
         meet(barrier, threads)
-    for item in range(low, high):
-        m, kv = item // kv_heads, item % kv_heads
-        place = m if prefill else before + length
-        slot = 0 if prefill else slots[m] * kv_heads + kv
-        seen = m + 1 if prefill else before
-        own = 0 if prefill else length + 1
-        for g in range(group):
-            at = m * stride + (kv * group + g) * d
-            if shape.rope:
-                _turn(y, at, d // 2, weights.cos[place], weights.sin[place])
-            for i in range(d):
-                query[i] = y[at + i] * scale
-            _attend(
-                query, pk, pv, kv * d * p_room, kv * p_room * width, p_room, seen, tk, tv,
-                slot * d * n_room, slot * n_room * width, n_room, own, d, width, scores, query,
-                width,
-            )  # fmt: skip
-            for i in range(d):
-                y[at + i] = query[width + i]
+    item = low
+    while item < high:
+        kv, first = item // rows, item % rows
+        many = min(chunk, rows - first, high - item)
+        for r in range(many):
+            m = first + r
+            place = m if prefill else before + length
+            own[r] = 0 if prefill else length + 1
+            tail_at[r] = 0 if prefill else (slots[m] * kv_heads + kv) * n_room * width
+            for g in range(group):
+                at = m * stride + (kv * group + g) * d
+                if shape.rope:
+                    _turn(y, at, d // 2, weights.cos[place], weights.sin[place])
+                to = (r * group + g) * width
+                if d == width:
+                    scaled(y, at, d, scale, queries, to)
+                else:
+                    for i in range(d):
+                        queries[to + i] = y[at + i] * scale
+        seen = first + many if prefill else before
+        attend(
+            queries, many, group, width, pk, pv, kv * p_room * width, seen, prefill, tk, tv,
+            tail_at, own, scores, found,
+        )  # fmt: skip
+        for r in range(many):
+            for g in range(group):
+                at, to = (first + r) * stride + (kv * group + g) * d, (r * group + g) * width
+                if d == width:
+                    keep(found, to, d, y, at)
+                else:
+                    for i in range(d):
+                        y[at + i] = found[to + i]
+        item += many
+
+
+_SHARE = 16  # rows that fill a tile: fewer are not split among threads
 
 
 @jit
 def forward(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, slots, position, prefill, room
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
 ):  # fmt: skip
     """Take one token a row through all layers; the final norm's bytes are left in `room`.
 
-    tokens, slots: int64 (rows,). position: int64 (2,): places of the prefix, places filled in every
-    tail. prefill: the rows are the prompt, one after another, and fill the prefix; else each row
-    takes the next place of its tail. Called by every thread of a `Team`.
+    tokens, states (rows of `Weights.states`), slots: int64 (rows,). position: int64 (2,): places of
+    the prefix, places filled in every tail. prefill: the rows are the prompt, one after another,
+    and fill the prefix; else each row takes the next place of its tail. Called by every thread of
+    a `Team`. Where there are rows enough, the threads part into teams with rows of their own, which
+    never wait for each other and find their rows in their own processor's memory.
     """
+    rows = len(tokens)
+    teams = 1
+    while not prefill and threads % (2 * teams) == 0 and rows >= 2 * teams * _SHARE:
+        teams *= 2
+    each = threads // teams
+    team = thread // each
+    low, high = rows * team // teams, rows * (team + 1) // teams
+    first, last = team * each, (team + 1) * each
+    own = Room(
+        room.x[low:high], room.y[low:high], room.bytes[2 * low : 2 * high], room.scales[low:high],
+        room.sums[low:high], room.acc[first:last], room.panel[first:last],
+        room.scores[first:last], room.queries[first:last], room.found[first:last],
+        room.places[first:last], room.picked[2 * low : 2 * high], room.picked_scales[low:high],
+        room.picked_sums[low:high], room.layout,
+    )  # fmt: skip
+    _forward_rows(
+        thread - first, each, barrier[BARRIER * team : BARRIER * (team + 1)], shape, weights, cache,
+        tokens[low:high], states[low:high], slots[low:high], position, prefill, own,
+    )  # fmt: skip
+
+
+@jit
+def _forward_rows(  # type: ignore[no-untyped-def]
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
+):  # fmt: skip
+    """`forward`, of one team's rows."""
     rows = len(tokens)
     width = shape.width
     if room.layout[0] != 0:
@@ -337,12 +346,16 @@ def forward(  # type: ignore[no-untyped-def]
         if not shape.rope:
             for i in range(width):
                 room.x[m, i] += weights.positions[place, i]
+        state = states[m]
+        if state > 0:
+            for i in range(width):
+                room.x[m, i] += weights.states[state, i]
     for layer in range(shape.layers):
-        _norm_rows(shape, weights, 2 * layer, rows, room, thread, threads)
+        norm_rows(shape, weights, 2 * layer, rows, room, thread, threads)
         meet(barrier, threads)
-        _project(shape, weights, layer, QKV, rows, room, thread, threads)
+        project(shape, weights, layer, QKV, rows, room, thread, threads)
         meet(barrier, threads)
-        _attention(
+        attention(
             shape, weights, cache, layer, rows, slots, position, prefill, room, thread, threads,
             barrier,
         )  # fmt: skip
@@ -353,60 +366,80 @@ def forward(  # type: ignore[no-untyped-def]
         for m in range(thread, rows, threads):  # what lies beyond the heads is not theirs
             for i in range(shape.heads * shape.head, taken):
                 y[m * stride + i] = np.float32(0.0)
-        _quantize_rows(y, stride, taken, rows, room, thread, threads)
+        quantize_rows(y, stride, taken, rows, room, thread, threads)
         meet(barrier, threads)
-        _project(shape, weights, layer, ATTENTION_OUT, rows, room, thread, threads)
+        project(shape, weights, layer, ATTENTION_OUT, rows, room, thread, threads)
         meet(barrier, threads)
-        _norm_rows(shape, weights, 2 * layer + 1, rows, room, thread, threads)
+        norm_rows(shape, weights, 2 * layer + 1, rows, room, thread, threads)
         meet(barrier, threads)
-        _project(shape, weights, layer, MLP_IN, rows, room, thread, threads)
+        project(shape, weights, layer, MLP_IN, rows, room, thread, threads)
         meet(barrier, threads)
-        _quantize_rows(y, stride, shape.inner, rows, room, thread, threads)
+        quantize_rows(y, stride, shape.inner, rows, room, thread, threads)
         meet(barrier, threads)
-        _project(shape, weights, layer, MLP_OUT, rows, room, thread, threads)
+        project(shape, weights, layer, MLP_OUT, rows, room, thread, threads)
         meet(barrier, threads)
     if room.layout[0] != 0:
         tiles_close()
-    _norm_rows(shape, weights, 2 * shape.layers, rows, room, thread, threads)
+    norm_rows(shape, weights, 2 * shape.layers, rows, room, thread, threads)
     meet(barrier, threads)
 
 
 @jit
-def head_logits(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, codes, scales, no_bias, bytes_, row_scales, row_sums, need, acc,
-    panel, layout, out,
-):  # fmt: skip
+def head_logits(thread, threads, barrier, codes, scales, room, rows, need, into, out):  # type: ignore[no-untyped-def]
     """Logits of the first rows of a packed output layer, from rows of bytes.
 
-    codes packed (V'/64 panels), scales float32 (V',), no_bias: zeros like them. bytes_: int8
-    (2 rows, wide), row_scales float32, row_sums int32 (rows,), as `forward` leaves them in `Room`.
-    need: int64 (rows,), descending: how many logits each row needs. out: float32 (rows, >= need[0]
-    rounded up to PANEL); what lies beyond a row's need is left as it was or is right.
+    codes packed (V'/64 panels), scales float32 (V',). room: as `forward` leaves it. rows: int64,
+    those whose logits are wanted, and need: int64, how many of each, descending. out: float32
+    (most rows, >= need[0] rounded up to PANEL), logits of rows[i] in row into[i]; what lies beyond
+    a row's need is left as it was or is right. Every thread of a `Team` calls it.
     """
-    rows = len(need)
-    if rows == 0 or need[0] == 0:
+    many = len(need)
+    wide = room.bytes.shape[1]
+    for m in range(thread, many, threads):
+        row = rows[m]
+        for half in range(2):
+            for i in range(wide):
+                room.picked[2 * m + half, i] = room.bytes[2 * row + half, i]
+        room.picked_scales[m] = room.scales[row]
+        room.picked_sums[m] = room.sums[row]
+    meet(barrier[BARRIER * threads :], threads)
+    if many == 0 or need[0] == 0:
         return
-    wide = bytes_.shape[1]
-    flat = bytes_.reshape(-1)
+    flat, found, stride = room.picked.reshape(-1), out.reshape(-1), out.shape[1]
     k = codes.shape[0] // scales.shape[0]
     panels = (need[0] + PANEL - 1) // PANEL
-    many = rows
-    tiles = layout[0] != 0
+    tiles = room.layout[0] != 0
+    acc, panel = room.acc[thread], room.panel[thread]
+    no_bias = np.zeros(PANEL, np.float32)
     if tiles:
-        tiles_open(layout)
+        tiles_open(room.layout)
     # alternately, since later panels serve fewer rows
     for p in range(thread, panels, threads):
         while many and need[many - 1] <= p * PANEL:
             many -= 1
         product_panel(
-            flat, wide, row_scales, row_sums, many, codes, p * PANEL * k, k // 4, scales, no_bias,
-            p * PANEL, tiles, acc[thread], panel[thread],
+            flat, wide, room.picked_scales, room.picked_sums, many, codes, p * PANEL * k, k // 4,
+            scales[p * PANEL :], no_bias, 0, tiles, acc, False, panel, 0, PANEL,
         )  # fmt: skip
         for m in range(many):
-            for c in range(PANEL):
-                out[m, p * PANEL + c] = panel[thread, m * PANEL + c]
+            keep(panel, m * PANEL, PANEL, found, into[m] * stride + p * PANEL)
     if tiles:
         tiles_close()
+
+
+@jit
+def forward_slice(  # type: ignore[no-untyped-def]
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, room, rows,
+    need, codes, scales, out, head, head_scales, start, singles, extra,
+):  # fmt: skip
+    """`forward`, `head_logits` and `token_logits` of one decoding step in one call."""
+    forward(
+        thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, False,
+        room,
+    )  # fmt: skip
+    meet(barrier[BARRIER * threads :], threads)
+    token_logits(thread, threads, barrier, head, head_scales, room, start, singles, extra)
+    head_logits(thread, threads, barrier, codes, scales, room, rows, need, rows, out)
 
 
 @jit
@@ -431,6 +464,6 @@ def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, o
 
 __all__ = [
     "ATTENTION_OUT", "GELU", "GELU_TANH", "LAYERNORM", "MLP_IN", "MLP_OUT", "QKV", "RMSNORM",
-    "ROWS", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "head_logits",
-    "token_logits",
+    "ROWS", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "forward_slice",
+    "head_logits", "token_logits",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from ._simd import (
     LANES,
     PANEL,
     TILE_ROWS,
+    add_panel,
     bits_float,
     panel_product_2,
     panel_product_4,
@@ -110,9 +111,13 @@ def product_panel(
     scales_at: int,
     tiles: bool,
     acc: np.ndarray,
+    adds: bool,
     out: np.ndarray,
+    out_at: int,
+    out_stride: int,
 ) -> None:
-    """One panel of the product for the first `rows` rows, biases added: float32 out[m * PANEL + c].
+    """One panel of the product for the first `rows` rows, biases added: PANEL float32 a row, from
+    out[out_at + m * out_stride]. adds: onto what stands there.
 
     x int8, the high bytes of row m from 2 m x_stride, the low ones x_stride further; scales
     float32, sums int32: of its rows, by `quantize_row`. weights packed, the panel from panel_at,
@@ -139,10 +144,17 @@ def product_panel(
             many = 1
         for r in range(many):  # the sums may wrap: they are right modulo 2^32, and fit
             less = np.int32(np.int32(ZERO) * sums[m + r])
-            weigh_panel(
-                acc, 2 * r * PANEL, less, scales[m + r], weight_scales, biases, scales_at, out,
-                (m + r) * PANEL,
-            )  # fmt: skip
+            to = out_at + (m + r) * out_stride
+            if adds:
+                add_panel(
+                    acc, 2 * r * PANEL, less, scales[m + r], weight_scales, biases, scales_at, out,
+                    to,
+                )  # fmt: skip
+            else:
+                weigh_panel(
+                    acc, 2 * r * PANEL, less, scales[m + r], weight_scales, biases, scales_at, out,
+                    to,
+                )  # fmt: skip
         m += many
 
 

@@ -31,13 +31,18 @@ def unpacked(packed: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return panels.transpose(0, 2, 1, 3).reshape(rows, columns)
 
 
-def hidden(shape: Shape, weights: Weights, tokens: np.ndarray) -> np.ndarray:
-    """Tokens (T,) of one text to the final norm's output, float32 (T, width)."""
+def hidden(
+    shape: Shape, weights: Weights, tokens: np.ndarray, states: np.ndarray | None = None
+) -> np.ndarray:
+    """Tokens (T,) of one text, and their lattice states, to the final norm's output, float32
+    (T, width)."""
     places = np.arange(len(tokens))
     codes = weights.embedding[tokens].astype(np.float32) - ZERO  # (T, C)
     x = codes * weights.embedding_scales[tokens][:, None]
     if not shape.rope:
         x = x + weights.positions[places]
+    if states is not None:
+        x = x + weights.states[states]
     for layer in range(shape.layers):
         y = _norm(shape, weights, 2 * layer, x)
         y = _attention(shape, weights, _matrix(weights, layer, QKV, y), places)
@@ -92,6 +97,7 @@ def _attention(shape: Shape, weights: Weights, qkv: np.ndarray, places: np.ndarr
         if shape.rope:
             cos, sin = weights.cos[places], weights.sin[places]
             q, k = _turned(q, cos, sin), _turned(k, cos, sin)
+        k, v = (part.astype(np.float16).astype(np.float32) for part in (k, v))  # as in the cache
         scores = (q.astype(np.float64) @ k.T) / math.sqrt(d)
         scores[later] = -np.inf
         e = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -147,3 +147,44 @@ def advance_states(book: np.ndarray, states: np.ndarray, tokens: np.ndarray) -> 
         else:
             row[NODE] = child
     return -1
+
+
+@jit
+def budget_states(
+    book: np.ndarray, states: np.ndarray, lines: int, left: int, out: np.ndarray
+) -> None:
+    """Where each row stands in its form, as one number: see `constrained_gpt.lattice.budget`.
+
+    states: int64 (B, ENDS + lines); lines, left: how many of each are told apart; out: int64 (B,).
+    """
+    n_lines = book[bk.N_LINES]
+    for b in range(len(states)):
+        row = states[b]
+        node = row[NODE]
+        out[b] = 0
+        if node == FINISHED:
+            continue
+        budget = row[BUDGET]
+        inside = 0
+        if node > MID_ROOT:
+            unit = book[book[bk.UNIT] + node]
+            inside = 1
+            if unit >= 0:
+                if book[book[bk.KIND] + unit] == WORD:
+                    which = book[book[bk.WHICH] + unit]
+                    of = book[book[bk.TYPE_OF] + which]
+                    bits = shape_bits(book, book[book[bk.TYPE_SHAPE] + of])
+                    after = shift_budget(budget, bits)
+                    if after != 0:
+                        budget = after
+                        inside = 0
+                else:
+                    inside = 0
+        if inside:
+            budget &= ~1  # the word has a syllable at least
+        remain = 0
+        while budget and not budget & 1:
+            budget >>= 1
+            remain += 1
+        line = min(n_lines - 1 - row[LINE], lines - 1)
+        out[b] = 1 + 2 * (line * left + min(remain, left - 1)) + inside

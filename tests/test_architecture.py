@@ -91,7 +91,10 @@ FORBIDDEN = {
     "checkpoint": "lexicon lattice engine decoding generate cli",
     "engine": "lexicon lattice decoding generate cli",
     "decoding": "model checkpoint generate cli",
-    "finetune": "lexicon lattice decoding generate cli",
+    "finetune": "decoding evaluation generate cli",
+    "finetune.readers": "lexicon lattice tokenizer model torch",
+    "finetune.near_duplicates": "lexicon lattice tokenizer model torch",
+    "finetune.lora": "lexicon lattice tokenizer model",
     "generate": "cli finetune evaluation",
     "evaluation": "generate finetune cli",
     # What reads text alone loads no model; what draws and reports measures nothing.

@@ -608,7 +608,8 @@ def test_write_hands_on_only_what_was_given(
     assert cli.main(["write", "autumn rain"]) == 0
     args, options = calls[-1]
     assert args == ("autumn rain", 1)
-    assert set(options) <= {"progress"}
+    assert set(options) <= {"progress", "return_weights"}
+    assert not options["return_weights"]  # of use where it is printed, and slower
     assert capsys.readouterr().out == "poem 0\nof autumn rain\n"
 
     line = [
@@ -620,6 +621,7 @@ def test_write_hands_on_only_what_was_given(
     assert cli.main(line) == 0
     args, options = calls[-1]
     options.pop("progress", None)
+    options.pop("return_weights")
     assert args == ("-n", 2)
     assert options == {
         "season": "new year", "kigo": "any", "kireji": "required", "seed": 7, "temperature": 0.5,

@@ -1,10 +1,11 @@
-"""Fine-tuning: token files, the trainer's recipe and its files, held-out loss."""
+"""Fine-tuning: prepared data, the trainer's recipe and its files, held-out loss."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,13 +16,26 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from constrained_gpt.finetune.evaluate import evaluate, evaluate_files, windows
+from constrained_gpt.finetune import train as trainer
+from constrained_gpt.finetune.batches import Poems
+from constrained_gpt.finetune.evaluate import evaluate, evaluate_files
 from constrained_gpt.finetune.prepare import prepare, read_card, read_tokens
 from constrained_gpt.finetune.train import TrainConfig, build, lr_at, optimizer_of, train
+from constrained_gpt.lattice.budget import LEFT, LINES
 from constrained_gpt.model import GPT, GPTConfig
 from constrained_gpt.tokenizer import Tokenizer
 
-LINES = ["old pond", "a frog leaps in", "first snow", "on the bamboo", "autumn rain", "the moon"]
+FIVES = [
+    "the snow on the hill",
+    "a crow on the gate",
+    "the moon in the well",
+    "rain on the old roof",
+]
+SEVENS = [
+    "a dog runs over the field",
+    "the lamp burns late in the house",
+    "my cat sleeps under the stove",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -33,24 +47,25 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def poems(tmp_path: Path) -> Path:
-    path = tmp_path / "poems.txt"
-    texts = [f"{a}\n{b}\n{c}" for a in LINES for b in LINES for c in LINES if a < b]
-    path.write_text("\n\n".join([*texts, texts[0]]), "utf-8")
+@pytest.fixture(scope="session")
+def poems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("poems") / "poems.txt"
+    texts = [f"{a}\n{b}\n{c}" for a in FIVES for b in SEVENS for c in FIVES if a != c]
+    path.write_text("\n\n".join([*texts, texts[0], "no haiku at all"]), "utf-8")
     return path
 
 
-@pytest.fixture
-def data(poems: Path, tmp_path: Path) -> Path:
-    prepare([poems], tmp_path / "data", model="gpt2")
-    return tmp_path / "data"
+@pytest.fixture(scope="session")
+def data(poems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data")
+    prepare([poems], out, model="gpt2", near=1.0, val_fraction=0.2, folds=3, licence="MIT")
+    return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small GPT-2 as nanoGPT saves it."""
-    config = GPTConfig(block_size=32, vocab_size=50257, n_layer=2, n_head=2, n_embd=8)
+    config = GPTConfig(block_size=64, vocab_size=50257, n_layer=2, n_head=2, n_embd=8)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = GPT(config)
@@ -63,10 +78,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(data: Path, out: Path, tiny: Path, **changes: Any) -> TrainConfig:
     config = TrainConfig(
-        data=data, out=out, model=str(tiny), max_iters=6, batch_size=2, block_size=8,
-        eval_interval=3, eval_batches=4, warmup_iters=2, learning_rate=1e-2, device="cpu",
+        data=data, out=out, init=str(tiny), max_iters=6, batch_size=2, precision="float32",
+        eval_interval=3, eval_poems=4, warmup_iters=2, learning_rate=1e-2, device="cpu",
     )  # fmt: skip
     return replace(config, **changes)
+
+
+def quiet(config: TrainConfig) -> dict[str, Any]:
+    return train(config, log=lambda _: None)
+
+
+def weights(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
 
 
 # prepare
@@ -83,17 +106,59 @@ def test_prepare_round_trips(poems: Path, data: Path) -> None:
         assert found.pop() == ""
         assert len(found) == card[split]["poems"] > 0
         texts += found
-    expected = list(dict.fromkeys(poems.read_text("utf-8").split("\n\n")))  # the double once
+        tags = [
+            json.loads(line)
+            for line in (data / f"{split}_tags.jsonl").read_text("utf-8").splitlines()
+        ]
+        assert [t["text"] for t in tags] == found
+        rows, mask = (np.load(data / f"{split}_{name}.npy") for name in ("tokens", "mask"))
+        assert (rows[mask > 0] == tokens).all()
+        assert (rows[mask == 0] == tokenizer.eos).all()
+    expected = list(dict.fromkeys(poems.read_text("utf-8").split("\n\n")))[:-1]
     assert sorted(texts) == sorted(expected)
-    assert not list(data.glob("*.tmp")) + list(data.glob("*.part"))
+    assert card["rejects"] == {"said before": 1, "not of the form": 1}
+    assert card["read"] == len(expected) + 2
+    assert card["licence"] == "MIT"
+    assert not [p for p in data.iterdir() if p.name.endswith((".tmp", ".part"))]
+
+
+def test_states_count_down_to_every_line_end(data: Path) -> None:
+    tokenizer = Tokenizer.gpt2()
+    states, tokens = (np.load(data / f"train_{name}.npy") for name in ("states", "tokens"))
+    assert read_card(data)["train"]["without_states"] == 0
+    for row, written in zip(states, tokens, strict=True):
+        line, left, inside = decoded(row[0])
+        assert (line, left, inside) == (2, 5, 0)
+        for token, state in zip(written, row[1:], strict=True):
+            text = tokenizer.decode([int(token)])
+            if token == tokenizer.eos:
+                assert (line, left, inside) == (0, 0, 0)
+                assert state == 0
+                break
+            if text == "\n":
+                assert (left, inside) == (0, 0)
+                line, left = line - 1, {2: 7, 1: 5}[line]
+                assert decoded(state) == (line, left, 0)
+                continue
+            at, remain, inside = decoded(state)
+            assert at == line
+            assert remain < left or inside
+            left = remain
+
+
+def decoded(state: int) -> tuple[int, int, int]:
+    place, inside = divmod(int(state) - 1, 2)
+    assert 0 <= place < LINES * LEFT
+    return place // LEFT, place % LEFT, inside
 
 
 def test_held_out_poems_stay_held_out_when_poems_are_added(
     poems: Path, data: Path, tmp_path: Path
 ) -> None:
     more = tmp_path / "more.jsonl"
-    more.write_text(json.dumps({"text": "one more poem"}) + "\n", "utf-8")
-    prepare([poems, more], tmp_path / "again", model="gpt2")
+    more.write_text(json.dumps({"text": "the snow on the hill / a dog runs under the house / rain"}) + "\n"
+                    + json.dumps({"poem": "snow on the old hill / a dog runs under the house / rain on the old roof"}))  # fmt: skip
+    prepare([poems, more], tmp_path / "again", model="gpt2", near=1.0, val_fraction=0.2)
     tokenizer = Tokenizer.gpt2()
     old = tokenizer.decode([int(t) for t in read_tokens(data, "val", tokenizer)])
     new = tokenizer.decode([int(t) for t in read_tokens(tmp_path / "again", "val", tokenizer)])
@@ -111,45 +176,53 @@ def test_prepare_refuses_with_the_cure(poems: Path, data: Path, tmp_path: Path) 
         prepare([], tmp_path / "x", model="gpt2")
     with pytest.raises(ValueError, match="haiku prepare"):
         read_card(tmp_path / "x")
-
-    tokenizer = Tokenizer.gpt2()
-    (data / "val.bin").write_bytes(b"\0")
-    with pytest.raises(ValueError, match="run `haiku prepare` again"):
-        read_tokens(data, "val", tokenizer)
-    card = json.loads((data / "card.json").read_text("utf-8"))
-    (data / "card.json").write_text(json.dumps({**card, "tokenizer_hash": "another"}), "utf-8")
-    with pytest.raises(ValueError, match="same --model"):
-        read_tokens(data, "train", tokenizer)
+    assert not list((tmp_path / "x").iterdir())  # what failed leaves nothing behind
 
 
 # evaluate
 
 
-@pytest.mark.parametrize("block", [1, 3, 8, 100])
-def test_windows_predict_every_token_once(block: int) -> None:
-    tokens = np.arange(20, dtype=np.uint16)
-    targets = [int(t) for _, y in windows(tokens, block) for t in y]
-    assert targets == list(range(1, 20))
-    assert all((x + 1 == y).all() for x, y in windows(tokens, block))
-
-
 def test_evaluate_is_the_mean_loss(data: Path, tiny: Path) -> None:
     model, checkpoint = build(tiny)
-    tokens = read_tokens(data, "val", checkpoint.tokenizer)[:40]
-    total = 0.0
-    for x, y in windows(tokens, 8):
+    held = Poems(data, "val", checkpoint.tokenizer)
+    total, count = 0.0, 0
+    for index in range(len(held)):
+        batch = held.held_out([index], 0)
         with torch.no_grad():
-            logits = model.eval()(torch.tensor(x)[None])[0]
-        for t, target in enumerate(y):
-            total -= F.log_softmax(logits[t], -1)[target].item()
-    result = evaluate(model, tokens, 8)
-    assert result.tokens == 39
-    assert result.loss == pytest.approx(total / 39, abs=1e-5)
+            logits = model.eval()(batch.x)[0]
+        for t in range(batch.x.shape[1]):
+            if batch.counts[0, t]:
+                total -= F.log_softmax(logits[t], -1)[batch.y[0, t]].item()
+                count += 1
+        poem = batch.y[0][batch.counts[0]].tolist()
+        assert poem == held.poem(index)[0].tolist()  # the poem and its end, nothing of the tags
+    result = evaluate(model, held, 0)
+    assert result.tokens == count == held.lengths.sum()
+    assert result.loss == pytest.approx(total / count, abs=1e-5)
+    assert result.poem_loss == pytest.approx(total / len(held), abs=1e-3)
     assert result.perplexity == pytest.approx(math.exp(result.loss))
-    whole = evaluate_files(data, model=str(tiny), block_size=8, device="cpu")
-    assert whole["tokens"] == read_card(data)["val"]["tokens"] - 1
-    with pytest.raises(ValueError, match="prepare more poems"):
-        evaluate(model, tokens[:1], 8)
+    whole = evaluate_files(data, model=str(tiny), device="cpu")
+    assert whole["loss"] == pytest.approx(result.loss, abs=1e-5)
+
+
+# batches
+
+
+def test_every_poem_once_an_epoch_whatever_the_batch(data: Path) -> None:
+    poems = Poems(data, "train", Tokenizer.gpt2())
+    n = len(poems)
+    for size in (1, 3, n):
+        seen = [i for step in range(-(-n // size)) for _, _, i in poems._places(5, step, size)]
+        assert sorted(seen[:n]) == list(range(n))
+    whole = poems.step(5, 1, 4, 0, 1)
+    halves = [poems.step(5, 1, 2, micro, 2) for micro in (0, 1)]
+    for name in ("x", "y", "states", "counts"):
+        for row in range(4):
+            want = getattr(whole, name)[row]
+            found = getattr(halves[row // 2], name)[row % 2]
+            size = min(len(want), len(found))
+            assert torch.equal(want[:size], found[:size])
+    assert poems.counted(5, 1, 4) == int(whole.counts.sum())
 
 
 # train
@@ -168,20 +241,25 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert rates[100:] == [0.1] * 20
 
 
-def test_weight_decay_spares_biases_and_norms(tiny: Path) -> None:
-    model, _ = build(tiny)
-    decayed, spared = optimizer_of(model, TrainConfig(data="", out="")).param_groups
-    assert decayed["weight_decay"] == 0.1
-    assert spared["weight_decay"] == 0.0
+def test_weight_decay_spares_biases_norms_and_the_state_table() -> None:
+    model = GPT(GPTConfig(16, 40, 1, 1, 4, state_lines=LINES, state_left=LEFT))
+    decayed, spared, state = optimizer_of(model, TrainConfig(data="", out="")).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"], state["weight_decay"]) == (0.1, 0, 0)
     assert all(p.dim() >= 2 for p in decayed["params"])
     assert all(p.dim() < 2 for p in spared["params"])
-    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
+    assert [p.shape[0] for p in state["params"]] == [LINES + LEFT + 1]
+    assert (decayed["scale"], spared["scale"]) == (1.0, 1.0)
+    assert state["scale"] == pytest.approx(100.0)
+    total = sum(len(g["params"]) for g in (decayed, spared, state))
+    assert total == len(list(model.parameters()))
 
 
 def test_training_learns_and_leaves_its_files(data: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    config = settings(data, out, tiny, max_iters=16, eval_interval=8, learning_rate=5e-2)
-    before = evaluate_files(data, model=str(tiny), block_size=8, device="cpu")["loss"]
+    config = settings(
+        data, out, tiny, max_iters=16, eval_interval=8, learning_rate=5e-2, validity_poems=8
+    )
+    before = evaluate_files(data, model=str(tiny), device="cpu")["loss"]
     lines: list[str] = []
     result = train(config, log=lines.append)
     assert result["step"] == 16
@@ -192,47 +270,105 @@ def test_training_learns_and_leaves_its_files(data: Path, tiny: Path, tmp_path: 
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(1, 17))
     assert [bool(row["val_loss"]) for row in rows].count(True) == 2
-    assert float(rows[-1]["loss"]) == pytest.approx(result["loss"])
+    assert [bool(row["validity"]) for row in rows].count(True) == 2
+    assert float(rows[-1]["train_loss"]) == pytest.approx(result["loss"])
+    assert int(rows[-1]["tokens"]) == sum(
+        Poems(data, "train", Tokenizer.gpt2()).counted(1337, step, 2) for step in range(16)
+    )
 
-    state = torch.load(out / "ckpt.pt", weights_only=True)
+    state = weights(out / "ckpt.pt")
     assert {"model", "optimizer", "model_args", "iter_num", "best_val_loss", "config"} <= set(state)
     assert state["iter_num"] == 16
-    assert not [
-        p for p in out.iterdir() if p.name not in ("ckpt.pt", "best.pt", "step_metrics.csv")
-    ]
+    assert {p.name for p in out.iterdir()} == {"ckpt.pt", "best.pt", "step_metrics.csv"}
     # what was written can be loaded and loses what the trainer said
     for name in ("ckpt.pt", "best.pt"):
         model, checkpoint = build(out / name)
-        held = read_tokens(data, "val", checkpoint.tokenizer)
-        assert evaluate(model, held, 8, max_windows=4).loss == pytest.approx(result["best"])
+        assert checkpoint.prompt_style == "tags"
+        held = Poems(data, "val", checkpoint.tokenizer)
+        assert evaluate(model, held, 1337, most=4).loss == pytest.approx(result["best"])
 
 
-def test_interrupted_and_resumed_is_uninterrupted(data: Path, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [{}, {"budget": True, "dropout": 0.2}, {"lora": 2, "budget": True}], ids=str)  # fmt: skip
+def test_interrupted_and_resumed_is_uninterrupted(
+    data: Path, tiny: Path, tmp_path: Path, kind: dict[str, Any]
+) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(settings(data, whole, tiny), log=lambda _: None)
-    train(settings(data, parts, tiny, max_iters=3, lr_decay_iters=6), log=lambda _: None)
+    quiet(settings(data, whole, tiny, **kind))
+    quiet(settings(data, parts, tiny, max_iters=3, lr_decay_iters=6, **kind))
     with (parts / "step_metrics.csv").open("a") as file:
         file.write("4,9.9,,0.1,1.0,1.0\r\n")  # a step whose checkpoint was never written
-    again = settings(data, parts, tiny, resume=True, model="smollm2")  # not asked for: it goes on
-    train(again, log=lambda _: None)
-    a = torch.load(whole / "ckpt.pt", weights_only=True)
-    b = torch.load(parts / "ckpt.pt", weights_only=True)
+    # what the model is goes on, whatever is asked now
+    again = settings(data, parts, tiny, resume=True, init="smollm2", dropout=kind.get("dropout", 0))
+    quiet(again)
+    a, b = weights(whole / "ckpt.pt"), weights(parts / "ckpt.pt")
     assert a["iter_num"] == b["iter_num"] == 6
     assert a["config"]["model"] == b["config"]["model"] == str(tiny.resolve())
-    assert a["model"].keys() == b["model"].keys()
-    assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
+    for part in ("model", "lora"):
+        assert a[part].keys() == b[part].keys()
+        assert all(torch.equal(a[part][name], b[part][name]) for name in a[part])
+    moments = [s["optimizer"]["state"] for s in (a, b)]
+    for mine, other in zip(moments[0].values(), moments[1].values(), strict=True):
+        assert all(torch.equal(mine[k], other[k]) for k in mine)
+    assert a["tokens"] == b["tokens"]
     with (parts / "step_metrics.csv").open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == list("123456")
 
 
+def test_ctrl_c_keeps_the_steps_done(data: Path, tiny: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    quiet(settings(data, whole, tiny))
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(data, parts, tiny), log=lambda _: None, progress=interrupt)
+    assert weights(parts / "ckpt.pt")["iter_num"] == 2
+    quiet(settings(data, parts, tiny, resume=True))
+    a, b = weights(whole / "ckpt.pt"), weights(parts / "ckpt.pt")
+    assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    data: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    saved = torch.save
+
+    def full(state: dict[str, Any], path: Path) -> None:
+        if state["iter_num"] > 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        saved(state, path)
+
+    monkeypatch.setattr(trainer.torch, "save", full)
+    with pytest.raises(ValueError, match="go on with --resume"):
+        quiet(settings(data, out, tiny))
+    assert weights(out / "ckpt.pt")["iter_num"] == 3
+    assert {p.name for p in out.iterdir()} == {"ckpt.pt", "best.pt", "step_metrics.csv"}
+
+
 def test_accumulation_is_a_larger_batch(data: Path, tiny: Path, tmp_path: Path) -> None:
-    one = train(settings(data, tmp_path / "a", tiny, max_iters=1, batch_size=4), log=lambda _: None)
-    two = train(
-        settings(data, tmp_path / "b", tiny, max_iters=1, gradient_accumulation_steps=2),
-        log=lambda _: None,
-    )
+    one = quiet(settings(data, tmp_path / "a", tiny, max_iters=1, batch_size=4))
+    two = quiet(settings(data, tmp_path / "b", tiny, max_iters=1, gradient_accumulation_steps=2))
     assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
     assert one["val_loss"] == pytest.approx(two["val_loss"], abs=1e-4)
+
+
+def test_from_scratch_the_seed_names_the_model(data: Path, tiny: Path, tmp_path: Path) -> None:
+    shape = {"init": "scratch", "n_layer": 1, "n_head": 1, "n_embd": 8, "block_size": 64}
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        quiet(settings(data, tmp_path / name, tiny, max_iters=2, seed=seed, **shape))
+    a, b, c = (weights(tmp_path / name / "ckpt.pt")["model"] for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["transformer.wte.weight"], c["transformer.wte.weight"])
+
+
+def test_early_stopping(data: Path, tiny: Path, tmp_path: Path) -> None:
+    config = settings(data, tmp_path, tiny, max_iters=40, eval_interval=2, patience=2)
+    config = replace(config, learning_rate=1.0)  # no better after a while
+    assert quiet(config)["step"] < 40
 
 
 @pytest.mark.parametrize(
@@ -243,9 +379,11 @@ def test_accumulation_is_a_larger_batch(data: Path, tiny: Path, tmp_path: Path) 
         ({"learning_rate": math.nan}, "use e.g. 3e-5"),
         ({"min_lr": 1.0}, "lower it"),
         ({"grad_clip": -1.0}, "use 0 or more"),
-        ({"block_size": 64}, "lower it"),
+        ({"init": "scratch", "block_size": 8}, "raise block_size"),
         ({"resume": True}, "leave out --resume"),
         ({"device": "toaster"}, "use auto"),
+        ({"fold": 9}, "choose another"),
+        ({"precision": "int3"}, "use one of"),
     ],
     ids=str,
 )
@@ -253,10 +391,10 @@ def test_mistakes_end_with_the_cure(
     data: Path, tiny: Path, tmp_path: Path, changes: dict[str, Any], cure: str
 ) -> None:
     with pytest.raises(ValueError, match=cure):
-        train(settings(data, tmp_path / "out", tiny, **changes), log=lambda _: None)
+        quiet(settings(data, tmp_path / "out", tiny, **changes))
 
 
 def test_a_loss_that_explodes_is_said(data: Path, tiny: Path, tmp_path: Path) -> None:
     config = settings(data, tmp_path / "out", tiny, learning_rate=1e30, grad_clip=0.0)
     with pytest.raises(ValueError, match="lower learning_rate"):
-        train(config, log=lambda _: None)
+        quiet(config)

@@ -18,6 +18,7 @@ from constrained_gpt.kernels._team import shared_team
 from constrained_gpt.kernels.mask import Masks
 from constrained_gpt.kernels.sampling import log_sum_exp_rows, sample_masked
 from constrained_gpt.lattice import Lattice
+from constrained_gpt.lattice.budget import budget_of
 
 
 class Cache(Protocol):
@@ -30,7 +31,8 @@ class LanguageModel(Protocol):
     """What a decoder needs of a model: `constrained_gpt.engine.Engine`, or a test's own.
 
     A model that also has `decode_slice` (see `Engine`) is asked for no more logits than the mask
-    needs, where nobody wants to know the others' mass.
+    needs, where nobody wants to know the others' mass. One that has `n_states` above 0 is given the
+    lattice state after each token as `states` too.
     """
 
     @property
@@ -84,8 +86,16 @@ class Batch:
                 f"{lattice.n_vocab}; compile it with this model's own tokenizer"
             )
         self.model, self.lattice = model, lattice
-        self.cache, logits = model.prefill(prompt, rows, lattice.max_tokens)
         self.states = lattice.start(rows) if start is None else np.repeat(start, rows, axis=0)
+        # A budget-aware model is told where each row stands; the prompt stands nowhere but at its
+        # end, where the poem begins.
+        self._sizes = getattr(model, "state_sizes", (0, 0))
+        self._aware = bool(getattr(model, "n_states", 0))
+        known: dict[str, Any] = {}
+        if self._aware:
+            known["states"] = np.zeros(len(prompt), np.int64)
+            known["states"][-1:] = budget_of(lattice, self.states[:1], self._sizes)
+        self.cache, logits = model.prefill(prompt, rows, lattice.max_tokens, **known)
         self._slices = not whole and hasattr(model, "decode_slice")
         self._whole = True  # are the present logits those of all tokens?
         self.logits = np.repeat(logits[None], rows, axis=0)  # float32 (B, V), or a slice (B, W)
@@ -232,12 +242,15 @@ class Batch:
     def read(self) -> None:
         """Let the model read every row's last token: new logits."""
         last = np.ascontiguousarray(self._written[:, self._steps - 1])
+        known: dict[str, Any] = {}
+        if self._aware:
+            known["states"] = budget_of(self.lattice, self.states, self._sizes)
         if not self._slices:
-            self.logits = self.model.decode_step(self.cache, last)
+            self.logits = self.model.decode_step(self.cache, last, **known)
             return
         masks = self.masks()
         self.logits, self._extra = self.model.decode_slice(  # type: ignore[attr-defined]
             self.cache, last, self.lattice.order, masks.prefix, masks.extra_start,
-            masks.extra_token,
+            masks.extra_token, **known,
         )  # fmt: skip
         self._whole = False

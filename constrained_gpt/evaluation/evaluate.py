@@ -186,7 +186,9 @@ def _read(
         from constrained_gpt import lattice as lattices
         from constrained_gpt import prompts
 
-        end = prompts.build(model.tokenizer, prompts.checked(topic), form).end
+        end = prompts.build(
+            model.tokenizer, prompts.checked(topic), form, getattr(model, "prompt_style", None)
+        ).end
         known = Lexicon.default() if lexicon is None else lexicon
         lattice = lattices.compile(form, known, model.tokenizer, policy=policy, end=end)
     total = sum(map(len, judged))

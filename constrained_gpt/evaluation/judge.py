@@ -60,7 +60,8 @@ def script(model: Model, text: str, topic: str) -> Script | None:
 
     None if the two are longer than the model can read.
     """
-    asking = prompts.build(model.tokenizer, prompts.checked(topic), HAIKU)
+    style = getattr(model, "prompt_style", None)
+    asking = prompts.build(model.tokenizer, prompts.checked(topic), HAIKU, style)
     path = (*model.tokenizer.encode(text), asking.end)
     if len(asking.ids) + len(path) > model.max_positions:
         return None

@@ -1,32 +1,51 @@
-"""The trainer: nanoGPT's recipe (AdamW, warm-up then cosine, clipped gradients) on token files.
+"""The trainer: nanoGPT's recipe (AdamW, warm-up then cosine, clipped gradients) on prepared poems.
 
-Knows the model and its checkpoints; knows no form and no lattice. Called by `haiku finetune`.
-Writes ckpt.pt in nanoGPT's format (the newest, to go on from), best.pt (the lowest held-out loss)
-and step_metrics.csv. The same configuration gives the same weights, interrupted or not.
+Knows the model, its checkpoints and batches of poems. Called by `haiku finetune`, alone or by
+`torchrun`. Writes ckpt.pt in nanoGPT's format (the newest, to go on from), best.pt (the lowest
+held-out loss) and step_metrics.csv. The same configuration gives the same weights, interrupted or
+not: what a step sees follows from seed and step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
+import os
+import signal
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
+from .. import prompts
 from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
+from ..lattice import Lattice, compile
+from ..lexicon import Form, Lexicon
+from ..lexicon.form import FORMS
 from ..model import GPT
-from .evaluate import evaluate
-from .prepare import read_tokens
+from ..model_config import GPTConfig
+from . import lora
+from .batches import Poems
+from .evaluate import evaluate, losses
+from .prepare import bare, read_card, tokenizer_of
+from .validity import free_samples, valid_share
 
 CKPT, BEST, METRICS = "ckpt.pt", "best.pt", "step_metrics.csv"
-COLUMNS = ("step", "loss", "val_loss", "lr", "grad_norm", "tokens_per_second")
+COLUMNS = (
+    "step", "tokens", "lr", "train_loss", "val_loss", "perplexity", "validity", "grad_norm",
+    "tokens_per_second",
+)  # fmt: skip
+SCRATCH = "scratch"
+STATE_LR = 100.0  # times the body's learning rate, for the state table
+STATE_LR_MOST = 5e-3
+PRECISIONS = ("auto", "float32", "bfloat16")
+_PROMPTS = 8  # that the validity rate is measured under
 
 
 @dataclass(frozen=True)
@@ -35,13 +54,16 @@ class TrainConfig:
 
     data: str | Path
     out: str | Path
-    model: str = "smollm2"  # name or path of where to start from
+    init: str = "smollm2"  # name or path of where to start from, or "scratch"
     resume: bool = False  # go on from out/ckpt.pt
+    budget: bool = False  # tell the model where in the form it stands
+    lora: int = 0  # rank of the adapters; 0: all weights learn
+    lora_alpha: float | None = None  # None: twice the rank
     max_iters: int = 400
-    batch_size: int = 8
-    block_size: int = 128
-    gradient_accumulation_steps: int = 1
-    learning_rate: float = 3e-5
+    batch_size: int = 16  # poems
+    gradient_accumulation_steps: int = 1  # in all processes together
+    learning_rate: float | None = None  # None: 1e-3 from scratch, 2e-4 for LoRA, else 3e-5
+    state_lr: float | None = None  # None: STATE_LR times learning_rate, STATE_LR_MOST at most
     min_lr: float | None = None  # None: a tenth of learning_rate
     warmup_iters: int = 20
     lr_decay_iters: int | None = None  # None: max_iters
@@ -50,29 +72,68 @@ class TrainConfig:
     beta2: float = 0.95
     grad_clip: float = 1.0  # 0 is off
     eval_interval: int = 50
-    eval_batches: int = 50  # windows of the held-out split
+    eval_poems: int = 256  # of the held-out split
+    validity_poems: int = 0  # drawn without a mask at each evaluation
+    patience: int = 0  # evaluations without a better loss before it stops; 0: never
+    tokenizer: str | None = None  # from scratch: whose tokens; None: as the data was prepared
+    n_layer: int = 6  # from scratch
+    n_head: int = 6
+    n_embd: int = 384
+    block_size: int = 256
+    dropout: float = 0.0
+    bias: bool = False
+    fold: int | None = None  # held out of the training split instead of the validation split
+    precision: str = "auto"  # bfloat16 where the device multiplies it fast
+    compile: bool = False
     seed: int = 1337
     device: str = "auto"
 
     def __post_init__(self) -> None:
         for name in (
-            "max_iters", "batch_size", "block_size", "gradient_accumulation_steps", "eval_interval",
-            "eval_batches",
+            "max_iters", "batch_size", "gradient_accumulation_steps", "eval_interval",
+            "eval_poems",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not positive; use 1 or more")
-        for name in ("warmup_iters", "weight_decay", "grad_clip"):
+        for name in (
+            "warmup_iters", "weight_decay", "grad_clip", "lora", "validity_poems", "patience",
+        ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative; use 0 or more")
-        if not 0 < self.learning_rate < math.inf:
+        if self.learning_rate is None:
+            usual = 1e-3 if self.init == SCRATCH else 2e-4 if self.lora else 3e-5
+            object.__setattr__(self, "learning_rate", usual)
+        if not 0 < self.lr < math.inf:
             raise ValueError(f"learning_rate={self.learning_rate} is not positive; use e.g. 3e-5")
-        if self.min_lr is not None and not 0 <= self.min_lr <= self.learning_rate:
+        if self.min_lr is not None and not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"min_lr={self.min_lr} is not between 0 and learning_rate; lower it")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision={self.precision!r} is unknown; use one of {', '.join(PRECISIONS)}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} is not in [0, 1); use e.g. 0.1")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, chosen or usual."""
+        return float(self.learning_rate or 0.0)
+
+    @property
+    def alpha(self) -> float:
+        """What scales the adapters."""
+        return 2.0 * self.lora if self.lora_alpha is None else self.lora_alpha
+
+    @property
+    def state_scale(self) -> float:
+        """How much faster than the body the state table learns."""
+        chosen = min(STATE_LR * self.lr, STATE_LR_MOST) if self.state_lr is None else self.state_lr
+        return chosen / self.lr
 
 
 def lr_at(step: int, config: TrainConfig) -> float:
     """The learning rate of a step, counted from 0: warm-up, cosine decay, then the minimum."""
-    top = config.learning_rate
+    top = config.lr
     low = top / 10 if config.min_lr is None else config.min_lr
     end = config.max_iters if config.lr_decay_iters is None else config.lr_decay_iters
     if step < config.warmup_iters:
@@ -96,129 +157,428 @@ def device_of(name: str) -> torch.device:
 def build(model: str | Path) -> tuple[GPT, Checkpoint]:
     """A model with its weights, and the checkpoint they came from."""
     checkpoint = load(str(model))
+    return _filled(checkpoint), checkpoint
+
+
+def _filled(checkpoint: Checkpoint) -> GPT:
     gpt = GPT(checkpoint.config)
     state = dict(checkpoint.state_dict)
     if checkpoint.config.tied:
         state["lm_head.weight"] = state["transformer.wte.weight"]
+    if gpt.config.n_states:  # learned from zero where the checkpoint has none
+        state.setdefault("transformer.wse.weight", gpt.state_dict()["transformer.wse.weight"])
     gpt.load_state_dict(state)
-    return gpt, checkpoint
+    return gpt
 
 
-def optimizer_of(model: GPT, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves biases and norms alone."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def begun(config: TrainConfig) -> tuple[GPT, Checkpoint]:
+    """The model that a run starts from: loaded, or drawn by the seed; budget-aware if asked."""
+    card = read_card(config.data)
+    sizes = {"state_lines": card["states"]["lines"], "state_left": card["states"]["left"]}
+    if config.init == SCRATCH:
+        tokenizer = tokenizer_of(config.tokenizer or str(card["tokenizer"]))
+        shape = GPTConfig(
+            block_size=config.block_size, vocab_size=-(-tokenizer.n_vocab // 64) * 64,
+            n_layer=config.n_layer, n_head=config.n_head, n_embd=config.n_embd,
+            dropout=config.dropout, bias=config.bias, **(sizes if config.budget else {}),
+        )  # fmt: skip
+        with _seeded(config.seed):
+            model = GPT(shape)
+        return model, Checkpoint(shape, model.state_dict(), tokenizer, SCRATCH)
+    checkpoint = load(config.init)
+    shape = replace(checkpoint.config, dropout=config.dropout)
+    if config.budget and not shape.n_states:
+        shape = replace(shape, **sizes)
+    checkpoint = replace(checkpoint, config=shape)
+    return _filled(checkpoint), checkpoint
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch's own numbers begin at the seed; afterwards they are as they were."""
+    with torch.random.fork_rng():
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        yield
+
+
+def optimizer_of(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW that decays matrices and leaves biases, norms and the state table alone."""
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    state = [p for n, p in named if "wse" in n]
+    body = [p for n, p in named if "wse" not in n]
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in body if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in body if p.dim() < 2], "weight_decay": 0.0},
+        {"params": state, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2))
+    for group, scale in zip(groups, (1.0, 1.0, config.state_scale), strict=True):
+        group["scale"] = scale  # type: ignore[assignment]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
 
 
-def batch(
-    tokens: np.ndarray, config: TrainConfig, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random windows and the same windows one token later: two (B, T) of int64."""
-    starts = torch.randint(
-        len(tokens) - config.block_size, (config.batch_size,), generator=generator
-    ).tolist()
-    rows = np.stack([tokens[s : s + config.block_size + 1].astype(np.int64) for s in starts])
-    both = torch.from_numpy(rows)  # (B, T + 1)
-    return both[:, :-1], both[:, 1:]
+@dataclass(frozen=True)
+class Crew:
+    """The processes that share a run, one on its own by default; started by `torchrun`."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Does this one write files?"""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            torch.distributed.barrier()
 
 
-def train(config: TrainConfig, *, log: Callable[[str], None] = print) -> dict[str, Any]:
-    """Train as the configuration says; returns the losses. Ctrl-C keeps the last checkpoint."""
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+def crew_of(device: torch.device) -> Crew:
+    """The processes that `torchrun` started, joined; one if it did not."""
+    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return Crew()
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Crew(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+
+class _Stop:
+    """Ctrl-C or a plea to end is heeded once the step is done; a second Ctrl-C at once."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not in the main thread
+                self._before[number] = signal.signal(number, self._heard)
+        return self
+
+    def _heard(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = number
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def autocast_of(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 where asked; "auto": where the device multiplies it faster."""
+    fast = device.type == "cuda" or (device.type == "cpu" and _has_amx())
+    use = precision == "bfloat16" or (precision == "auto" and fast)
+    return torch.autocast(device.type, torch.bfloat16, enabled=use)
+
+
+def _has_amx() -> bool:
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe and probe())
+
+
+def train(
+    config: TrainConfig,
+    *,
+    log: Callable[[str], None] = print,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Any]:
+    """Train as the configuration says; returns the losses. Ctrl-C keeps all that was learned.
+
+    progress: called with (steps done, steps in all).
+    """
     device = device_of(config.device)
-    generator = torch.Generator().manual_seed(config.seed)
-    if config.resume and not (out / CKPT).is_file():
-        raise ValueError(f"{out} has no {CKPT} to go on from; leave out --resume to begin")
-
-    model, checkpoint = build(out / CKPT if config.resume else config.model)
-    if config.block_size > checkpoint.config.block_size:
+    crew = crew_of(device)
+    if device.type == "cuda" and crew.size > 1:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if config.gradient_accumulation_steps % crew.size:
         raise ValueError(
-            f"block_size={config.block_size} is longer than the model's, "
-            f"{checkpoint.config.block_size}; lower it"
+            f"gradient_accumulation_steps={config.gradient_accumulation_steps} is not a multiple "
+            f"of the {crew.size} processes that share it; raise it"
         )
-    tokens = read_tokens(config.data, "train", checkpoint.tokenizer)
-    held = read_tokens(config.data, "val", checkpoint.tokenizer)
-    if len(tokens) <= config.block_size:
-        raise ValueError(
-            f"train.bin has {len(tokens)} tokens, too few for block_size={config.block_size}; "
-            "add poems or lower block_size"
-        )
-    model.to(device).train()
-    optimizer = optimizer_of(model, config)
-    start, best, base = 0, math.inf, _absolute(config.model)
-    if config.resume:
-        state = torch.load(out / CKPT, map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"])
-        start, best = state["iter_num"], state["best_val_loss"]
-        base = state["config"]["model"]  # says whose tokens these are
+    with _seeded(config.seed + crew.rank):
+        return _Run(config, device, crew, log, progress).train()
 
-    def held_out() -> float:
-        if len(held) < 2:
-            return math.nan
-        return evaluate(model, held, config.block_size, max_windows=config.eval_batches).loss
 
-    metrics = out / METRICS
-    _begin_metrics(metrics, start)
-    loss, val_loss = math.nan, held_out()
-    log(f"step {start}: held-out loss {val_loss:.4f}")
-    for step in range(start, config.max_iters):
-        began = time.perf_counter()
-        lr = lr_at(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        loss = 0.0
-        for _ in range(config.gradient_accumulation_steps):
-            x, y = batch(tokens, config, generator)
-            part = _loss(model, x.to(device), y.to(device)) / config.gradient_accumulation_steps
-            part.backward()
-            loss += part.item()
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
+class _Run:
+    """One run under way."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        crew: Crew,
+        log: Callable[[str], None],
+        progress: Callable[[int, int], object] | None,
+    ) -> None:
+        self.out = Path(config.out)
+        if crew.leads:
+            self.out.mkdir(parents=True, exist_ok=True)
+        self.device, self.crew = device, crew
+        self.log = log if crew.leads else lambda line: None
+        self.progress = progress if crew.leads else None
+        kept = self._kept(config) if config.resume else None
+        if kept is not None:  # what the model is, is settled
+            said = kept["config"]
+            config = replace(
+                config, init=said["init"], budget=said["budget"], lora=said["lora"],
+                lora_alpha=said["lora_alpha"],
+            )  # fmt: skip
+        self.config = config
+        if kept is not None and not config.lora:
+            self.model, self.checkpoint = build(self.out / CKPT)
+        else:
+            self.model, self.checkpoint = begun(config)
+        if config.lora:
+            lora.adapt(self.model, config.lora, config.alpha, config.seed)
+            if kept is not None:
+                self.model.load_state_dict(kept["lora"], strict=False)
+        self.tokenizer = self.checkpoint.tokenizer
+        self.poems, self.held = self._splits()
+        longest = max(self.poems.longest, self.held.longest)
+        if longest >= self.checkpoint.config.block_size:
+            raise ValueError(
+                f"the longest poem has {longest} tokens and the model holds "
+                f"{self.checkpoint.config.block_size}; raise block_size or leave it out"
+            )
+        self.model.to(device).train()
+        self.optimizer = optimizer_of(self.model, config)
+        self.start, self.best, self.stale, self.tokens = 0, math.inf, 0, 0
+        if kept is not None:
+            self.optimizer.load_state_dict(kept["optimizer"])
+            torch.set_rng_state(kept["rng"])
+            self.start, self.best = kept["iter_num"], kept["best_val_loss"]
+            self.stale, self.tokens = kept["stale"], kept["tokens"]
+        self.learner: torch.nn.Module = _Learner(self.model)
+        if config.compile:
+            self.learner = torch.compile(self.learner, dynamic=True)  # type: ignore[assignment]
+        if crew.size > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            self.learner = torch.nn.parallel.DistributedDataParallel(self.learner, device_ids=ids)
+        self._lattices: dict[str, Lattice | None] = {}
+
+    def _kept(self, config: TrainConfig) -> dict[str, Any]:
+        path = self.out / CKPT
+        if not path.is_file():
+            raise ValueError(f"{self.out} has no {CKPT} to go on from; leave out --resume to begin")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if "optimizer" not in state or "rng" not in state:
+            raise ValueError(
+                f"{path} holds no optimizer to go on with; start from it with --init {path}"
+            )
+        return state
+
+    def _splits(self) -> tuple[Poems, Poems]:
+        config = self.config
+        every = Poems(config.data, "train", self.tokenizer)
+        held = Poems(config.data, "val", self.tokenizer)
+        if config.fold is None:
+            return every, held
+        path = Path(config.data) / "train_folds.npy"
+        if not path.is_file():
+            raise ValueError(f"{config.data} has no folds; run `haiku prepare` with --folds 5")
+        folds = np.load(path)
+        apart = folds == config.fold
+        if not apart.any() or apart.all():
+            raise ValueError(f"fold={config.fold} holds no poem, or all; choose another")
+        rows = np.arange(len(folds))
+        return (
+            Poems(config.data, "train", self.tokenizer, rows=rows[~apart]),
+            Poems(config.data, "train", self.tokenizer, rows=rows[apart]),
         )
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+
+    def train(self) -> dict[str, Any]:
+        """All steps that are left."""
+        config = self.config
+        metrics = self.out / METRICS
+        if self.crew.leads:
+            _begin_metrics(metrics, self.start)
+        loss, val_loss, validity = math.nan, math.nan, math.nan
+        step = self.start
+        if self.start < config.max_iters:
+            val_loss, validity = self._held_out()
+            self.log(f"step {self.start}: {_said(val_loss, validity)}")
+        with _Stop() as stop:
+            for step in range(self.start, config.max_iters):
+                began = time.perf_counter()
+                lr = lr_at(step, config)
+                loss, norm, seen = self._step(step, lr)
+                self.tokens += seen
+                rate = seen / (time.perf_counter() - began)
+                done = step + 1
+                due = done % config.eval_interval == 0 or done == config.max_iters
+                if due:
+                    val_loss, validity = self._held_out()
+                    self.stale = 0 if val_loss < self.best else self.stale + 1
+                if self.crew.leads:
+                    shown = (val_loss, math.exp(min(val_loss, 700.0)), validity)
+                    held = [("" if math.isnan(v) else v) if due else "" for v in shown]
+                    _append_metrics(
+                        metrics, (done, self.tokens, lr, loss, *held, norm, round(rate, 1))
+                    )
+                if self.progress is not None:
+                    self.progress(done, config.max_iters)
+                tired = bool(config.patience) and due and self.stale >= config.patience
+                if due or stop.asked:
+                    self._save(done, val_loss if due else math.inf)
+                if due:
+                    self.log(
+                        f"step {done}: loss {loss:.4f}, {_said(val_loss, validity)}, lr {lr:.2e}, "
+                        f"{rate:.0f} tokens/s"
+                    )
+                if stop.asked:
+                    self.log(f"stopped after step {done}; go on with --resume")
+                    if stop.asked == signal.SIGINT:
+                        raise KeyboardInterrupt
+                    break
+                if tired:
+                    self.log(f"no better for {self.stale} evaluations; stopped after step {done}")
+                    break
+        return {
+            "step": max(self.start, step + 1),
+            "loss": loss,
+            "val_loss": val_loss,
+            "best": self.best,
+            "validity": validity,
+        }
+
+    def _step(self, step: int, lr: float) -> tuple[float, float, int]:
+        """One step; its loss, the gradient's norm and the tokens it learned from."""
+        config, crew = self.config, self.crew
+        micro = config.gradient_accumulation_steps
+        mine = range(crew.rank, micro, crew.size)
+        total = self.poems.counted(config.seed, step, config.batch_size * micro)
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        for number in mine:
+            batch = self.poems.step(config.seed, step, config.batch_size, number, micro)
+            last = number == mine[-1]
+            wait = contextlib.nullcontext()
+            if crew.size > 1 and not last:
+                wait = self.learner.no_sync()  # type: ignore[operator]
+            with wait:
+                with autocast_of(self.device, config.precision):
+                    part = self.learner(batch.to(self.device))
+                # DDP takes the mean over the processes
+                (part * (crew.size / total)).backward()
+            loss += part.detach().double()
+        if crew.size > 1:
+            torch.distributed.all_reduce(loss)
+        mean = float(loss) / total
+        learning = [p for p in self.model.parameters() if p.requires_grad]
+        norm = float(torch.nn.utils.clip_grad_norm_(learning, config.grad_clip or math.inf))
+        if not (math.isfinite(mean) and math.isfinite(norm)):
             raise ValueError(
                 f"the loss is no longer finite at step {step + 1}; lower learning_rate and go on "
-                "with --resume"
+                f"with --resume from {self.out / CKPT}, which is from before"
             )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seconds = time.perf_counter() - began
-        rate = x.numel() * config.gradient_accumulation_steps / seconds
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["scale"]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return mean, norm, total
 
-        done = step + 1
-        due = done % config.eval_interval == 0 or done == config.max_iters
-        val_loss = held_out() if due else math.nan
-        _append_metrics(metrics, (done, loss, val_loss if due else "", lr, norm, round(rate, 1)))
-        if due:
-            improved = val_loss < best
-            best = min(best, val_loss) if not math.isnan(val_loss) else best
-            state = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "model_args": asdict(checkpoint.config),
-                "iter_num": done,
-                "best_val_loss": best,
-                "config": {
-                    **asdict(config),
-                    "model": base,
-                    "data": str(config.data),
-                    "out": str(config.out),
-                },
-                "generator": generator.get_state(),
-            }
-            _save(out / CKPT, state)
-            if improved:
-                _save(
-                    out / BEST, {k: state[k] for k in ("model", "model_args", "iter_num", "config")}
+    def _held_out(self) -> tuple[float, float]:
+        """Loss on held-out poems and the share of free draws that are in form, in every process
+        alike."""
+        config = self.config
+        if not len(self.held):
+            return math.nan, math.nan
+        with autocast_of(self.device, config.precision):
+            found = evaluate(self.model, self.held, config.seed, most=config.eval_poems)
+        validity = math.nan
+        if config.validity_poems:
+            validity = self._validity()
+        return found.loss, validity
+
+    def _validity(self) -> float:
+        config = self.config
+        each = -(-config.validity_poems // _PROMPTS)
+        good = count = 0.0
+        for which in range(min(_PROMPTS, len(self.held))):
+            draw = np.random.default_rng([config.seed, which])
+            form = form_of(self.held.tags(which).form)
+            ids = self.tokenizer.encode(self.held.prompt(which, draw))
+            draws = [np.random.default_rng([config.seed, which, i]) for i in range(each)]
+            with autocast_of(self.device, "float32"):
+                texts = free_samples(
+                    self.model, self.tokenizer, ids, self.tokenizer.eos, self._lattice(form), draws
                 )
-            log(f"step {done}: loss {loss:.4f}, held-out loss {val_loss:.4f}, lr {lr:.2e}")
-    return {"step": max(start, config.max_iters), "loss": loss, "val_loss": val_loss, "best": best}
+            good += valid_share(texts, bare(form)) * each
+            count += each
+        return good / count
+
+    def _lattice(self, form: Form) -> Lattice | None:
+        if not self.checkpoint.config.n_states:
+            return None
+        if form.name not in self._lattices:
+            self._lattices[form.name] = compile(
+                bare(form), Lexicon.default(), self.tokenizer, policy="all"
+            )
+        return self._lattices[form.name]
+
+    def _save(self, done: int, val_loss: float) -> None:
+        improved = val_loss < self.best
+        self.best = min(self.best, val_loss)
+        if not self.crew.leads:
+            return
+        config = self.config
+        own = self.model.state_dict()
+        said = {
+            **asdict(config),
+            "model": self._tokens_of(),
+            "init": _absolute(config.init),
+            "data": str(config.data),
+            "out": str(config.out),
+            "prompt_style": prompts.TAGS,
+        }
+        state = {
+            "model": lora.merged(own, config.alpha) if config.lora else own,
+            "model_args": asdict(self.checkpoint.config),
+            "iter_num": done,
+            "config": said,
+        }
+        more = {
+            "best_val_loss": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "stale": self.stale,
+            "tokens": self.tokens,
+            "lora": lora.adapter(own) if config.lora else {},
+        }
+        if improved:
+            _save(self.out / BEST, state)
+        _save(self.out / CKPT, {**state, **more})
+
+    def _tokens_of(self) -> str | None:
+        """Whose tokens a checkpoint says it uses; None: GPT-2's."""
+        config = self.config
+        if config.init != SCRATCH:
+            return _absolute(config.init)
+        name = config.tokenizer or str(read_card(config.data)["tokenizer"])
+        return None if name == "gpt2" else _absolute(name)
+
+
+class _Learner(torch.nn.Module):
+    """Batch in, summed loss out: what is compiled, and what processes share."""
+
+    def __init__(self, model: GPT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        return losses(self.model, batch).sum()
+
+
+def form_of(name: str) -> Form:
+    """A form by its name or its counts."""
+    return FORMS[name] if name in FORMS else Form.of(*map(int, name.split("-")))
+
+
+def _said(val_loss: float, validity: float) -> str:
+    said = f"held-out loss {val_loss:.4f}"
+    return said if math.isnan(validity) else f"{said}, {validity:.1%} in form unmasked"
 
 
 def _absolute(model: str) -> str:
@@ -226,15 +586,20 @@ def _absolute(model: str) -> str:
     return str(Path(model).resolve()) if Path(model).exists() else model
 
 
-def _loss(model: GPT, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cuda"):
-        logits = model(x)  # (B, T, n_vocab)
-    return F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
-
-
 def _save(path: Path, state: dict[str, Any]) -> None:
-    with written_whole(path) as temporary:
-        torch.save(state, temporary)
+    try:
+        with written_whole(path) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:
+        kept = "the one before it is whole" if path.exists() else "there is none yet"
+        raise ValueError(
+            f"{path} could not be written ({_first_line(error)}); {kept}: free some space and go "
+            "on with --resume"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _begin_metrics(path: Path, start: int) -> None:

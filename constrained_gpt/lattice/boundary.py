@@ -24,12 +24,21 @@ from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 _ARENA = 1 << 24  # candidates of all entries; then all are forgotten (8 bytes each)
 _BASES = 1 << 13  # states with an entry, and
 _LINES = 1 << 12  # lines after sounds that matter: so many are kept, then all are forgotten
-_PATCHES = 1 << 14
-_PATCH_ROOM = 1 << 19  # tokens in all patches
+_PATCHES = 1 << 15
+_DROPS, _EXTRAS = 1 << 19, 1 << 21  # tokens in all patches
 _EARLY = 1024  # entries made when a lattice is compiled
 
 
-_KEPT = ("base", "codes", "hope", "lines", "found", "used")  # of kernels.boundary.Entries
+_KEPT = (
+    "base",
+    "codes",
+    "hope",
+    "lines",
+    "units",
+    "without",
+    "found",
+    "used",
+)  # of kernels.boundary.Entries
 
 
 def order_of(tables: km.Tables, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
@@ -121,11 +130,11 @@ def book_of(
     word = np.repeat(np.arange(n_words), np.diff(sound_start))
     shape = type_shape[rules.type_of[word]]
     position = place[top[unit_of[:, 0]] - lowest]
-    by = np.lexsort((position[word], shape, sound_part))
+    by = np.lexsort((unit_of[word, 0], position[word], shape, sound_part))
     part, shape, word = sound_part[by], shape[by], word[by]
-    new = np.ones(len(part), bool)
-    new[1:] = (part[1:] != part[:-1]) | (shape[1:] != shape[:-1])
-    run = np.flatnonzero(new)
+    own_top = top[unit_of[word, 0]]
+    many = tables.hi[own_top] - tables.lo[own_top] > 1
+    spot = 4 * position[word] + 2 * (tables.unit[own_top] == unit_of[word, 0]) + many
     special = alive.special_words()
     special = special[np.argsort(position[special], kind="stable")]
     scalars = {
@@ -146,6 +155,7 @@ def book_of(
         "n_types": len(rules.type_bits),
         "n_words": n_words,
         "season_done": season.done,
+        "n_widest": int(tables.count[lowest:].max(initial=0)),
     }
     return bk.written(
         scalars,
@@ -178,11 +188,11 @@ def book_of(
             "odd_column": odd_column,
             "column_start": _ranges(rules.column[by_column], season.next.shape[1]),
             "column_word": by_column,
-            "run_start": _ranges(part[run], n_parts),
-            "run_shape": shape[run],
-            "run_word": np.append(run, len(part)),
-            "part_word": word,
-            "part_onset": sound_onset[by],
+            "run_start": _ranges(part * len(shapes) + shape, n_parts * len(shapes)),
+            "rhyming": np.stack(
+                [spot, unit_of[word, 0], rules.type_of[word], sound_onset[by]], axis=1
+            ),
+            "word_of_rhyme": word,
             "special": special,
             "left_after": np.array([sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))]),
             "lines": np.array(rules.lines),
@@ -258,6 +268,10 @@ class Boundary:
         with self._lock:
             return {
                 **{name: getattr(self._entries, name) for name in _KEPT},
+                **{
+                    name: getattr(self._entries, name)[: self._entries.used[kb.U_ARENA]]
+                    for name in ("units", "without")
+                },
                 "position": self._position[: self._entries.used[kb.U_ARENA]],
                 "outlook": self._outlook[: self._entries.used[kb.U_ARENA]],
                 "bits": self._bits[: self._entries.used[kb.U_ENTRIES]],
@@ -334,8 +348,8 @@ class Boundary:
         done = 0
         while True:
             done = kb.fill_masks(
-                self.book, self._reals, self._entries, rows, done, which, drop_start, self._drop,
-                extra_start, self._extra, self._extra_outlook, self._need,
+                self.book, self._reals, self._entries, rows, done, self._position, which,
+                drop_start, self._drop, extra_start, self._extra, self._extra_outlook, self._need,
             )  # fmt: skip
             if done == n:
                 return which, drop_start, extra_start
@@ -347,7 +361,7 @@ class Boundary:
         kind, *of = self._need.tolist()
         used = self._entries.used
         if kind == kb.NEED_ROOM:
-            size = 2 * len(self._drop) + 4 * len(self.order)
+            size = 2 * len(self._drop) + 4 * (len(self.order) + int(self.book[bk.N_WIDEST]))
             self._drop = _grown(self._drop, size)
             self._extra = _grown(self._extra, size)
             self._extra_outlook = _grown(self._extra_outlook, size)
@@ -375,6 +389,7 @@ class Boundary:
 
     def _nothing_yet(self) -> None:
         book, n_order = self.book, len(self.order)
+        most = n_order + int(book[bk.N_WIDEST])
         n_shapes, n_states = int(book[bk.N_SHAPES]), int(book[bk.N_STATES])
         self._sound_sets: list[Sounds] = [NO_SOUNDS]
         self._sound_numbers = {NO_SOUNDS: 0}
@@ -384,21 +399,23 @@ class Boundary:
         self._bits = np.zeros((16, -(-int(book[bk.N_VOCAB]) // 32)), np.int32)
         # Positions noted at once: of all words with the sounds of all lines, in two forms.
         sounds = int(np.diff(bk.table(book, bk.SOUND_START)).max(initial=1))
-        runs = bk.table(book, bk.RUN_WORD)[bk.table(book, bk.RUN_START)]
-        rhyming = self._n_lines * sounds * int(np.diff(runs).max(initial=0))
+        parts = bk.table(book, bk.RUN_START)[::n_shapes]
+        rhyming = self._n_lines * sounds * int(np.diff(parts).max(initial=0))
         noted = 2 * (rhyming + int(book[bk.N_SPECIAL]) + int(book[bk.N_WORDS])) + n_order
         width = 2 * (int(book[bk.N_CUTS]) * n_states + int(book[bk.N_CRUCIAL]))
         self._entries = kb.Entries(
-            base=np.zeros((16, kb.B_AFTER + n_shapes), np.int64),
+            base=np.zeros((16, kb.B_AFTER + 2 * n_shapes), np.int64),
             codes=np.zeros((16, int(book[bk.N_TYPES])), np.int16),
             hope=np.zeros((16, 4 * n_shapes), np.float64),
             lines=np.zeros((self._n_lines, width), np.int64),
+            units=np.zeros(4 * n_order, np.int32),
+            without=np.zeros(4 * n_order, np.float32),
             found=_slots(256),
             patch_found=_slots(2 * _PATCHES),
             patch=np.zeros((_PATCHES, 4), np.int64),
-            drop=np.zeros(_PATCH_ROOM + n_order, np.int32),
-            extra=np.zeros(_PATCH_ROOM + n_order, np.int32),
-            extra_outlook=np.zeros(_PATCH_ROOM + n_order, np.float32),
+            drop=np.zeros(_DROPS + most, np.int32),
+            extra=np.zeros(_EXTRAS + most, np.int32),
+            extra_outlook=np.zeros(_EXTRAS + most, np.float32),
             used=np.zeros(8, np.int64),
             scratch=np.zeros(2 * noted, np.int64),
         )
@@ -471,14 +488,20 @@ class Boundary:
             size = 2 * len(self._position)
             self._position = _grown(self._position, size)
             self._outlook = _grown(self._outlook, size)
+            entries = entries._replace(
+                units=_grown(entries.units, size), without=_grown(entries.without, size)
+            )
+            self._entries = entries
         number = kb.add_base(
             self.book, self._reals, entries, row, at_start, ready,
             self._position, self._outlook, self._bits,
         )  # fmt: skip
         # One state's entry is often another's.
         begin, stop = entries.base[number, kb.B_START : kb.B_STOP + 1].tolist()
-        content = self._position[begin:stop].tobytes() + self._outlook[begin:stop].tobytes()
-        same = self._contents.setdefault(hashlib.sha256(content).digest(), number)
+        content = hashlib.sha256()
+        for array in (self._position, self._outlook, entries.units, entries.without):
+            content.update(array[begin:stop].data)
+        same = self._contents.setdefault(content.digest(), number)
         if same != number:
             shared = slice(kb.B_ENTRY, kb.B_PREFIX + 1)
             entries.base[number, shared] = entries.base[same, shared]

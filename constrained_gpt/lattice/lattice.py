@@ -102,9 +102,21 @@ class Lattice:
         """Make the masks that poems commonly need, ahead of the first one."""
         self._quick.prepare(self.start()[0])
 
+    def forget(self) -> None:
+        """Let go of all masks found so far, which frees memory; the next ones are made anew."""
+        with self._lock:
+            for found in (self._masks, self._types, self._hits):
+                found.clear()
+        self._quick.forget()
+
     def kept(self) -> dict[str, np.ndarray]:
         """What has been made so far and is worth keeping on disk."""
         return {**self._quick.kept(), "max_tokens": np.array(self.max_tokens)}
+
+    @property
+    def book(self) -> np.ndarray:
+        """All that never changes, as `kernels.walk` reads it: see `kernels.book`."""
+        return self._quick.book
 
     # -- states -----------------------------------------------------------------------------
     @property

@@ -141,7 +141,7 @@ def test_the_judge_agrees_with_the_generator_on_its_own_poems() -> None:
 
     engine = Engine.from_pretrained("smollm2", device="cpu")
     poems = [
-        *generate("first snow", 2, model=engine, seed=3, strategy="sample"),
+        *generate("first snow", 2, model=engine, seed=3, strategy="sample", return_weights=True),
         *generate("a frog", 1, model=engine, seed=4, particles=2),
     ]
     (one,) = evaluate_poems(

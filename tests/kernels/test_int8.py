@@ -50,7 +50,9 @@ def _with_tiles(  # type: ignore[no-untyped-def]
     scales_at,
     tiles,
     acc,
-    panel,
+    out,
+    out_at,
+    stride,
     layout,
 ):
     if tiles:
@@ -69,7 +71,10 @@ def _with_tiles(  # type: ignore[no-untyped-def]
         scales_at,
         tiles,
         acc,
-        panel,
+        False,
+        out,
+        out_at,
+        stride,
     )
     if tiles:
         _simd.tiles_close()
@@ -92,13 +97,12 @@ def product(
             x.reshape(-1), m * k, k, bytes_.reshape(-1), 2 * m * k, k
         )
     acc = np.zeros(int8.ROWS * PANEL, np.int32)
-    panel, out = np.zeros(rows * PANEL, np.float32), np.zeros((rows, n), np.float32)
+    out = np.zeros((rows, n), np.float32)
     for p in range(n // PANEL):
         _with_tiles(
             bytes_.reshape(-1), k, row_scales, sums, rows, packed, p * PANEL * k, k // 4,
-            scales, np.zeros_like(scales), p * PANEL, tiles, acc, panel, LAYOUT,
+            scales, np.zeros_like(scales), p * PANEL, tiles, acc, out.reshape(-1), p * PANEL, n, LAYOUT,
         )  # fmt: skip
-        out[:, p * PANEL : (p + 1) * PANEL] = panel.reshape(rows, PANEL)
     return out
 
 
@@ -209,8 +213,10 @@ def test_single_tokens_are_the_output_layer_to_the_bit() -> None:
     room = kd.Room(
         x=x, y=x, bytes=np.zeros((2 * rows, k), np.int8), scales=np.zeros(rows, np.float32),
         sums=np.zeros(rows, np.int32), acc=np.zeros((1, int8.ROWS * PANEL), np.int32),
-        panel=np.zeros((1, rows * PANEL), np.float32), scores=x, query=x,
-        layout=LAYOUT,
+        panel=np.zeros((1, rows * PANEL), np.float32), scores=x, queries=x, found=x,
+        places=np.zeros((1, 2), np.int64),
+        picked=np.zeros((2 * rows, k), np.int8), picked_scales=np.zeros(rows, np.float32),
+        picked_sums=np.zeros(rows, np.int32), layout=LAYOUT,
     )  # fmt: skip
     for m in range(rows):
         room.scales[m], room.sums[m] = int8.quantize_row(
@@ -227,9 +233,8 @@ def test_single_tokens_are_the_output_layer_to_the_bit() -> None:
     need = np.array([200, 130, 64, 0])
     part = np.full((rows, 256), np.nan, np.float32)
     kd.head_logits(
-        0, 1, barrier, int8.pack(head), scales, np.zeros_like(scales), room.bytes, room.scales, room.sums, need,
-        room.acc, room.panel, room.layout, part,
-    )  # fmt: skip
+        0, 1, barrier, int8.pack(head), scales, room, np.arange(rows), need, np.arange(rows), part
+    )
     for m, many in enumerate(need):
         np.testing.assert_array_equal(part[m, :many], whole[m, :many])
         beyond = -(-many // PANEL) * PANEL

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_models import MODELS
 
 from constrained_gpt.checkpoint import load
+from constrained_gpt.checkpoint_common import expected_shapes
 from constrained_gpt.engine import Engine
 from constrained_gpt.model import GPT, GPTConfig
 
@@ -40,6 +45,37 @@ def engine_logits(engine: Engine, ids: list[int], cut: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_expected_shapes_are_those_of_the_module(
+    name: str, saved: Callable[[str], tuple[Path, Any]]
+) -> None:
+    config = load(saved(name)[0]).config
+    for bias in (False, True):
+        for tied in (False, True):
+            changed = dataclasses.replace(config, bias=bias, tied=tied)
+            with torch.device("meta"):
+                state = GPT(changed).state_dict()
+            wanted = {n: tuple(t.shape) for n, t in state.items()}
+            if tied:
+                del wanted["lm_head.weight"]
+            assert expected_shapes(changed) == wanted
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_weights_of_other_types(
+    dtype: torch.dtype, tmp_path: Path, saved: Callable[[str], tuple[Path, Any]]
+) -> None:
+    folder, _ = saved("llama-gqa-tied")
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    tensors = {n: t.to(dtype) for n, t in load_file(folder / "model.safetensors").items()}
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    exact, got = load(folder).arrays, load(tmp_path).arrays
+    assert {array.dtype for array in got.values()} == {np.dtype(np.float32)}
+    for name, array in exact.items():
+        wanted = torch.from_numpy(array).to(dtype).float().numpy()
+        np.testing.assert_array_equal(got[name], wanted)
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_random_models(name: str, saved: Callable[[str], tuple[Path, Any]]) -> None:
     folder, model = saved(name)
     ids = np.random.default_rng(3).integers(0, 300, 40).tolist()
@@ -53,11 +89,6 @@ def test_random_models(name: str, saved: Callable[[str], tuple[Path, Any]]) -> N
 
 
 def test_sharded_weights(tmp_path: Path, saved: Callable[[str], tuple[Path, Any]]) -> None:
-    import json
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
     folder, model = saved("llama-gqa-untied")
     for name in ("config.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
         shutil.copy(folder / name, tmp_path)

@@ -1,0 +1,196 @@
+"""Prepared poems as batches to learn from: a line of tags, the poem, and what counts in the loss.
+
+Which poems and which of their tags a step sees follows from seed and step alone, so a run that goes
+on, or that several processes share, sees the same. Knows files and a tokenizer; no weights. Called
+by the trainer and by `evaluate`.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import prompts
+from ..lexicon.function_words import DANGLING
+from ..tokenizer import Tokenizer
+from .prepare import Tags, checked_card
+
+# How often a tag is left out, so that the model learns to do without; and how often a poem that
+# came with a topic is asked for by one of its own words instead.
+DROPOUT = {"season": 0.4, "kigo": 0.7, "topic": 0.15}
+OWN_WORD = 0.3
+_HELD_OUT = 0x7A65  # the draw of tags for held-out poems: one that no epoch has
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded rows. x, y: int64 (B, T), y one token later; states: int64 (B, T), the lattice
+    state after each token of x; counts: bool (B, T), where y is a poem's token or its end."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    states: torch.Tensor
+    counts: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(t.to(device) for t in (self.x, self.y, self.states, self.counts)))
+
+
+class Poems:
+    """One split of a prepared folder, or some of its rows; arrays are mapped from disk."""
+
+    def __init__(
+        self,
+        data: str | Path,
+        split: str,
+        tokenizer: Tokenizer,
+        *,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        self.card = checked_card(data, tokenizer)
+        self.tokenizer = tokenizer
+        folder = Path(data)
+        self._tokens = _mapped(folder / f"{split}_tokens.npy")
+        self._states = _mapped(folder / f"{split}_states.npy")
+        mask = _mapped(folder / f"{split}_mask.npy")
+        if len(self._tokens) != self.card[split]["poems"] or len(mask) != len(self._tokens):
+            raise ValueError(f"{folder} is not what its card says; run `haiku prepare` again")
+        lengths = mask.sum(axis=1, dtype=np.int64)
+        self.rows = np.arange(len(lengths)) if rows is None else np.asarray(rows)
+        self.lengths = lengths[self.rows]  # (N,) tokens of each poem, its end included
+        self._records = _Lines(folder / f"{split}_tags.jsonl")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Lines and syllables left that the lattice states tell apart."""
+        return self.card["states"]["lines"], self.card["states"]["left"]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest poem."""
+        return int(self.lengths.max(initial=0))
+
+    def tags(self, index: int) -> Tags:
+        """What is known of a poem."""
+        found = self._records[int(self.rows[index])]
+        return Tags(**{**found, "kigo": tuple(found["kigo"]), "seasons": tuple(found["seasons"])})
+
+    def prompt(self, index: int, draw: np.random.Generator) -> str:
+        """A line of tags for a poem, some left out by chance."""
+        tags = self.tags(index)
+        chance = draw.random(4)
+        season = kigo = topic = ""
+        if tags.kigo:
+            which = int(draw.integers(len(tags.kigo)))
+            season, kigo = tags.seasons[which], tags.kigo[which]
+        own = [w for w in _words(tags.text) if w not in DANGLING and len(w) > 3]
+        topic = tags.topic
+        if own and (not topic or chance[3] < OWN_WORD):
+            topic = own[int(draw.integers(len(own)))]
+        return prompts.tags(
+            tags.form,
+            season if chance[0] >= DROPOUT["season"] else "",
+            kigo if chance[1] >= DROPOUT["kigo"] else "",
+            topic if chance[2] >= DROPOUT["topic"] else "",
+        )
+
+    def poem(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens (T,) with the end, and states (T + 1,), the first for the poem's start."""
+        length, row = int(self.lengths[index]), int(self.rows[index])
+        return (
+            self._tokens[row, :length].astype(np.int64),
+            self._states[row, : length + 1].astype(np.int64),
+        )
+
+    def batch(self, indices: Sequence[int], draws: Sequence[np.random.Generator]) -> Batch:
+        """These poems, each after a line of tags that its own numbers choose."""
+        rows = []
+        for index, draw in zip(indices, draws, strict=True):
+            asked = self.tokenizer.encode(self.prompt(index, draw))
+            tokens, states = self.poem(index)
+            rows.append((asked, tokens, states))
+        t = max(len(asked) + len(tokens) for asked, tokens, _ in rows) - 1
+        x = np.full((len(rows), t), self.tokenizer.eos, np.int64)
+        y, known = x.copy(), np.zeros_like(x)
+        counts = np.zeros(x.shape, bool)
+        for i, (asked, tokens, states) in enumerate(rows):
+            whole = np.concatenate([asked, tokens])
+            size, start = len(whole) - 1, len(asked) - 1
+            x[i, :size], y[i, :size] = whole[:-1], whole[1:]
+            known[i, start:size] = states[:-1]
+            counts[i, start:size] = True
+        return Batch(*(torch.from_numpy(a) for a in (x, y, known, counts)))
+
+    def step(self, seed: int, step: int, batch_size: int, micro: int, of: int) -> Batch:
+        """Micro-batch `micro` of the `of` that make up a step: poems in an order drawn anew each
+        epoch."""
+        indices, draws = [], []
+        for place, epoch, index in self._places(seed, step, batch_size * of):
+            if place // batch_size == micro:
+                indices.append(index)
+                draws.append(np.random.default_rng([seed, epoch, int(self.rows[index])]))
+        return self.batch(indices, draws)
+
+    def counted(self, seed: int, step: int, poems: int) -> int:
+        """Tokens that a step of so many poems learns from."""
+        return sum(int(self.lengths[index]) for _, _, index in self._places(seed, step, poems))
+
+    def held_out(self, indices: Sequence[int], seed: int) -> Batch:
+        """Poems with tags that are always the same."""
+        draws = [np.random.default_rng([seed, _HELD_OUT, int(self.rows[i])]) for i in indices]
+        return self.batch(indices, draws)
+
+    def _places(self, seed: int, step: int, poems: int) -> list[tuple[int, int, int]]:
+        """(place in the step, epoch, poem) of a step's poems."""
+        found = []
+        for place in range(poems):
+            epoch, at = divmod(step * poems + place, len(self))
+            found.append((place, epoch, int(self._order(seed, epoch)[at])))
+        return found
+
+    def _order(self, seed: int, epoch: int) -> np.ndarray:
+        known: tuple[int, int, np.ndarray] | None = getattr(self, "_known", None)
+        if known is None or known[:2] != (seed, epoch):
+            order = np.random.default_rng([seed, epoch]).permutation(len(self))
+            self._known = known = (seed, epoch, order)
+        return known[2]
+
+
+class _Lines:
+    """The JSON lines of a file by number, read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._data: bytes | mmap.mmap = b""
+        if path.stat().st_size:
+            with path.open("rb") as file:
+                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        ends = np.flatnonzero(np.frombuffer(self._data, np.uint8) == ord("\n"))
+        self._starts = np.concatenate([[0], ends + 1])
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        begin, end = self._starts[number : number + 2]
+        found: dict[str, Any] = json.loads(self._data[begin:end])
+        return found
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r" if path.stat().st_size > 256 else None)
+    except (OSError, ValueError):
+        raise ValueError(f"{path} cannot be read; run `haiku prepare` again") from None
+    return array
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip(".,;:!?\"'()-\u2014").lower() for word in text.split()]
