@@ -6,6 +6,7 @@ Knows how to tell the formats apart; each has a reader of its own (`checkpoint_g
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from pathlib import Path
 from .checkpoint_common import Checkpoint, CheckpointError, check_tokenizer
 from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
 from .checkpoint_hf import folder_files, load_folder, load_folder_tokenizer
+from .file_hash import file_hash
 from .registry import REGISTRY, locate
 from .tokenizer import Tokenizer
 
 __all__ = [
-    "Checkpoint", "CheckpointError", "Source", "check_tokenizer", "find", "load", "load_tokenizer",
+    "Checkpoint", "CheckpointError", "Source", "check_tokenizer", "content_hash", "find", "load",
+    "load_tokenizer",
 ]  # fmt: skip
 
 _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its tokenizer is sought
@@ -41,6 +44,12 @@ def find(name_or_path: str | os.PathLike[str]) -> Source:
     kind = _kind(path)
     known = name if name in REGISTRY else path.name if kind == "folder" else path.stem
     return Source(known, path, kind, tuple(folder_files(path)) if kind == "folder" else (path,))
+
+
+def content_hash(name_or_path: str | os.PathLike[str]) -> str:
+    """SHA-256 in hex of the files that configuration and weights are read from, names included."""
+    contents = [(file.name, file_hash(file)) for file in find(name_or_path).files]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:

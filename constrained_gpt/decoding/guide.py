@@ -38,6 +38,13 @@ class Guide:
         rows = line * (max(self.lattice.form.lines) + 1) + np.maximum(left, 0)
         return np.where(self.lattice.finished(states), -1, rows)
 
+    @classmethod
+    def blank(cls, lattice: Lattice) -> Guide:
+        """One that adds nothing."""
+        lines = lattice.form.lines
+        shape = (len(lines) * (max(lines) + 1), len(lattice.order) + 1)
+        return cls(lattice, np.zeros(shape, np.float32))
+
     def plus(self, bonus: np.ndarray) -> Guide:
         """The same with a bonus for each place in the order, float32 (S,), wherever it stands."""
         table = self.table.copy()

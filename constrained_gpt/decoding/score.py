@@ -2,7 +2,7 @@
 
 A mapping of words to bonuses, a penalty on words said again on another line, a penalty on clichés,
 or any function of the text. The hard form stays what it is: a score moves probability among valid
-poems. Knows texts and numbers; no model and no lattice. Called by the decoders and `generate`.
+poems. Knows texts; knows no model. Called by the decoders and `generate`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from constrained_gpt.lattice import Lattice
 from constrained_gpt.lexicon.function_words import DANGLING
-from constrained_gpt.lexicon.normalize import words
+from constrained_gpt.lexicon.normalize import key_of, words
 
 Score = Callable[[str], float]
 
@@ -91,6 +94,20 @@ def checked(value: object, name: str) -> float:
     return number
 
 
+def word_bonus(
+    score: Score, lattice: Lattice, decode: Callable[[list[int]], str]
+) -> np.ndarray | None:
+    """What a score gives the word that a token alone is, by the token's place in the lattice's
+    order: float32 (S,), for the draws to heed it; None where nothing is known of single words."""
+    single = score.single if isinstance(score, WordScore) else {}
+    if not single:
+        return None
+    bonus = np.zeros(len(lattice.order), np.float32)
+    for place in np.flatnonzero((lattice.openings.syllables > 0).any(axis=0)).tolist():
+        bonus[place] = single.get(key_of(decode([int(lattice.order[place])]).strip()), 0.0)
+    return bonus
+
+
 class Scorer:
     """A score on token paths.
 
@@ -129,4 +146,4 @@ class Scorer:
         return "\n" in self._decode(tokens[-1:])
 
 
-__all__ = ["CLICHES", "Score", "Scorer", "WordScore", "checked", "cliche_score"]
+__all__ = ["CLICHES", "Score", "Scorer", "WordScore", "checked", "cliche_score", "word_bonus"]
