@@ -264,9 +264,7 @@ def _prepare(
     )
 
 
-def _guide(
-    engine: Any, lattice: Lattice, options: Options, scorer: Scorer | None
-) -> Guide | None:
+def _guide(engine: Any, lattice: Lattice, options: Options, scorer: Scorer | None) -> Guide | None:
     """What the draws follow beside the masks: what was learned of the model, and bonuses of words
     that are a token each."""
     if not options.lookahead:

@@ -63,9 +63,7 @@ def fit(seen: Seen, openings: Openings, order: np.ndarray, function: np.ndarray)
     value = spread(apart, mean)
     start = _starts(seen, openings, value, mean, longer)
     by_id = np.argsort(order)
-    return Lookahead(
-        order[by_id].astype(np.int32), value[:, :, by_id], mean, longer[by_id], start
-    )
+    return Lookahead(order[by_id].astype(np.int32), value[:, :, by_id], mean, longer[by_id], start)
 
 
 def _by_token(
