@@ -111,8 +111,11 @@ class _Scribe:
     def batch(self, number: int) -> list[dict[str, Any]]:
         """The rows of a batch."""
         recipe, job = self.recipe, plan.job(self.recipe, number)
-        page = {} if job.examples is None else {"page": job.examples}
-        asking = prompts.build(self.engine.tokenizer, job.topic, job.form, **page)
+        spelled = self.engine.tokenizer
+        if job.examples is None:
+            asking = prompts.build(spelled, job.topic, job.form)
+        else:
+            asking = prompts.build(spelled, job.topic, job.form, page=job.examples)
         lattice = self._lattice(job.form, asking.end)
         recorder = teacher.Recorder(self.engine, recipe.teacher_top)
         generators = [

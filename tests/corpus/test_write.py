@@ -49,7 +49,7 @@ def test_jobs_follow_from_recipe_and_number() -> None:
 
 
 def test_bad_recipes_say_the_cure(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="use one of sample, smc, beam"):
+    with pytest.raises(ValueError, match="use one of sample, smc"):
         plan.Recipe(strategy="luck")
     with pytest.raises(ValueError, match="forms names 'ode'"):
         plan.Recipe(forms={"ode": 1.0})
