@@ -110,11 +110,19 @@ class Step:
         self.engine, self.lattice = engine, lattice
         self.options = Options(temperature=1.0, min_p=None)
         prompt = engine.tokenizer.encode("all day the autumn rain " * PROMPT)[:PROMPT]
-        self.batch = batch = Batch(engine, lattice, prompt, rows, whole=False)
-        for _ in range(MIDDLE):
-            batch.push(batch.draw(self.options, rng.random(rows)).tokens)
+        self.batch = batch = Batch(engine, lattice, prompt, 2 * rows + 2, whole=False)
+        for _ in range(MIDDLE):  # some poems of long words are finished by then
+            ended = batch.push(batch.draw(self.options, rng.random(len(batch))).tokens)
+            batch.select(np.flatnonzero(~ended))
             batch.read()
-        self.tokens = batch.draw(self.options, rng.random(rows)).tokens
+        last = batch.draw(self.options, rng.random(len(batch))).tokens
+        after = batch.states.copy()
+        lattice.advance(after, last)
+        going = np.flatnonzero(~lattice.finished(after))[:rows]
+        if len(going) < rows:
+            raise SystemExit(f"only {len(going)} poems go on after {MIDDLE} tokens; lower MIDDLE")
+        batch.select(going)
+        self.tokens = last[going]
         self.uniforms = rng.random(rows)
         self.states = batch.states.copy()
         self.after = self.states.copy()

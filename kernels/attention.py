@@ -17,6 +17,7 @@ from ._jit import jit
 from ._simd import (
     LANES,
     exp_less,
+    fetch,
     largest,
     score_keys_1,
     score_keys_2,
@@ -202,6 +203,9 @@ def attend(  # type: ignore[no-untyped-def]
     if seen > 0:
         _score(queries, 0, width, many, prefix_k, prefix_at, width, seen, scores, 0, stride)
     for r in range(rows):
+        if r + 1 < rows:  # a row's tail lies anywhere: the next one's on its way
+            fetch(tail_k, tail_at[r + 1], own[r + 1] * width)
+        fetch(tail_v, tail_at[r], own[r] * width)
         if own[r] > 0:
             _score(
                 queries, r * group * width, width, group, tail_k, tail_at[r], width, own[r],
