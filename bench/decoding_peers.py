@@ -154,6 +154,7 @@ class Series:
     run: Callable[[int], Any] = dataclasses.field(repr=False)  # seed -> what was written
     seconds: list[float] = dataclasses.field(default_factory=list)
     tokens: list[int] = dataclasses.field(default_factory=list)
+    steps: list[int] = dataclasses.field(default_factory=list)  # of the longest row
 
     def rates(self) -> list[float]:
         """Tokens a second, by round."""
@@ -203,13 +204,12 @@ def take(
                 seconds = clock() - began
                 if one.mode == "poems":
                     check_poems(written, task)
-                    tokens = sum(map(len, written))
                 else:
                     check_free(written, batch, task)
-                    tokens = written.size
                 if turn >= 0 or seconds > SPENT / 2:  # too long to be run for nothing
                     one.seconds.append(seconds)
-                    one.tokens.append(tokens)
+                    one.tokens.append(sum(map(len, written)))
+                    one.steps.append(max(map(len, written)))
         bar.close()
 
 
@@ -284,7 +284,8 @@ def measure(
         if one.mode == "poems":
             lengths = [n / one.batch for n in one.tokens]
             rows.append({**row, "unit": "haiku/s", **spread(one.haiku()),
-                         "tokens_a_poem": statistics.mean(lengths)})  # fmt: skip
+                         "tokens_a_poem": statistics.mean(lengths),
+                         "longest": statistics.mean(one.steps)})  # fmt: skip
     return {
         "schema": 1, "machine": machine.card(), "model": model, "threads": task.threads,
         "prompt_tokens": PROMPT_TOKENS, "new_tokens": NEW, "rows": rows,

@@ -27,6 +27,7 @@ import machine
 import mask_peers
 import peers
 import plots
+import step_parts
 
 HERE = Path(__file__).resolve().parent
 LATEST = HERE / "results" / "latest.json"
@@ -93,6 +94,7 @@ def main() -> None:
         bench_mask.keep(latencies)
     side_by_side = peers.measure(smoke, asked.corpus, asked.disputed, asked.node_modules)
     results = {"schema": SCHEMA, "machine": machine.card(), "rows": rows, "peers": side_by_side}
+    step_parts.run(smoke=smoke)
     decoding_peers.run(smoke=smoke)
     mask_peers.run(smoke=smoke)
     for row in () if smoke else filter(missed, rows):
