@@ -18,6 +18,7 @@ from .tokenizer import Tokenizer
 
 __all__ = [
     "Checkpoint", "CheckpointError", "Source", "check_tokenizer", "find", "load", "load_tokenizer",
+    "tokenizer_of",
 ]  # fmt: skip
 
 _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its tokenizer is sought
@@ -63,6 +64,13 @@ def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
 def load_tokenizer(name_or_path: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer that goes with a model, without its weights."""
     return _tokenizer_at(locate(_as_name(name_or_path)), 0)
+
+
+def tokenizer_of(source: Source, base: str | None) -> Tokenizer:
+    """As `load_tokenizer`, for who remembers `Checkpoint.base`: no ckpt.pt is read again."""
+    if source.kind != "nanogpt":
+        return _tokenizer_at(source.path, 0)
+    return Tokenizer.gpt2() if base is None else _tokenizer_of(base, source.path, 1)
 
 
 def _tokenizer_of(base: str, beside: Path, depth: int) -> Tokenizer:

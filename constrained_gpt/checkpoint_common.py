@@ -31,20 +31,23 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """A model as loaded: float32 arrays under nanoGPT's names, in the layout of torch's Linear. A
     tied head is there under both of its names. prompt_style: how it was trained to be asked
-    (`prompts.STYLES`); None: as its tokenizer suggests."""
+    (`prompts.STYLES`); None: as its tokenizer suggests. base: the model whose tokenizer it says it
+    uses, where its format has none of its own."""
 
     config: GPTConfig
     arrays: Mapping[str, FloatArray]
     tokenizer: Tokenizer
     name: str
     prompt_style: str | None = None
+    base: str | None = None
 
     @property
     def state_dict(self) -> dict[str, Tensor]:
-        """The arrays as torch's tensors, on the same memory."""
+        """The arrays as torch's tensors, on the same memory; a tied head is one tensor."""
         import torch
 
-        return {name: torch.as_tensor(array) for name, array in self.arrays.items()}
+        made = {id(array): torch.as_tensor(array) for array in self.arrays.values()}
+        return {name: made[id(array)] for name, array in self.arrays.items()}
 
 
 def checked(

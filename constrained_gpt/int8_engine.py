@@ -23,7 +23,8 @@ from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
 from .kernels.attention import QUERIES, score_room
 from .kernels.int8 import LANES, PANEL, ROWS, pack, padded
-from .slot_cache import SlotCache
+from .prefix_cache import PrefixCache, prompt_key
+from .slot_cache import Prefix, SlotCache, room_for_prefix
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Int8Engine(Engine):
         self._layout = tile_layout()
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
+        self._prefixes: PrefixCache[Prefix] = PrefixCache()
         self._slices = np.empty(0, np.float32)  # logits of `decode_slice`
         self._packed: dict[bytes, tuple[Array, Array]] = {}
 
@@ -94,16 +96,21 @@ class Int8Engine(Engine):
     ) -> tuple[SlotCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache for `batch` rows, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
+        known = self._states(states, prompt)
+        key = prompt_key(prompt, states)
+        read = self._prefixes.get(key)
+        if read is not None:
+            return SlotCache(read[0], int(batch), int(max_new)), read[1]
         shape = self.model.shape
-        cache = SlotCache(
-            shape.layers, shape.kv_heads, shape.head, prompt.size, int(batch), int(max_new)
-        )
+        prefix = room_for_prefix(shape.layers, shape.kv_heads, shape.head, prompt.size)
+        cache = SlotCache(prefix, int(batch), int(max_new))
         with self._lock:
             room = self._room_for(prompt.size, cache.positions)
             slots = np.zeros(prompt.size, np.int64)
-            known = self._states(states, prompt)
             self._forward(cache, prompt, known, slots, np.zeros(2, np.int64), True, room)
-            return cache, self._logits(room, np.array([prompt.size - 1]))[0]
+            logits = self._logits(room, np.array([prompt.size - 1]))[0]
+        self._prefixes.put(key, prefix, logits, sum(part.nbytes for part in prefix))
+        return cache, logits
 
     def decode_step(
         self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array | None = None

@@ -24,7 +24,7 @@ from .kernels.int8 import LARGEST, PANEL, pack, padded, quantize_weight
 from .model_config import GPTConfig
 from .tokenizer import Tokenizer
 
-VERSION = 2  # of the quantiser and of the arrays on disk; raise it when either changes
+VERSION = 3  # of the quantiser and of the arrays on disk; raise it when either changes
 KIND = "int8"
 KEPT = 4  # models kept on disk: those used last
 _MLPS = {"gelu": kd.GELU, "gelu_tanh": kd.GELU_TANH, "swiglu": kd.SWIGLU}
@@ -179,14 +179,15 @@ def load(name_or_path: str | os.PathLike[str]) -> Loaded:
     kept = cache.load_arrays(KIND, key)
     if kept is not None:
         said = json.loads(kept["config"].tobytes())
-        style = said.pop("prompt_style")
+        style, base = said.pop("prompt_style"), said.pop("base")
         config = GPTConfig(**said)
-        tokenizer = checkpoint.load_tokenizer(name_or_path)
+        tokenizer = checkpoint.tokenizer_of(source, base)
         checkpoint.check_tokenizer(config, tokenizer, str(source.path))
         return Loaded(Int8Model.from_arrays(config, kept), config, tokenizer, source.name, style)
     whole = checkpoint.load(name_or_path)
     model = Int8Model.quantize(whole.config, whole.arrays)
-    said = {**dataclasses.asdict(whole.config), "prompt_style": whole.prompt_style}
+    more = {"prompt_style": whole.prompt_style, "base": whole.base}
+    said = {**dataclasses.asdict(whole.config), **more}
     settings = json.dumps(said).encode()
     arrays = {"config": np.frombuffer(settings, np.uint8), **model.arrays()}
     cache.save_arrays(KIND, key, arrays, keep=KEPT)
