@@ -129,7 +129,8 @@ def plot(rows: list[dict[str, Any]], people: dict[str, float] | None, target: Pa
     )
     for axis, (name, label, of_people) in zip(axes, panels, strict=True):
         for strategy in STRATEGIES:
-            points = [(row["rows_a_poem"], row[name]) for row in rows if row["strategy"] == strategy]
+            own = [row for row in rows if row["strategy"] == strategy]
+            points = [(row["rows_a_poem"], row[name]) for row in own]
             if points:
                 main = strategy == DEFAULT
                 axis.plot(*zip(*points, strict=True), marker="*" if main else "o",

@@ -56,7 +56,9 @@ class ToyLanguage(toy.ToyEngine):
     history adds noise. Some words are seldom followed by a line break, others often; pieces of
     words are rare."""
 
-    def __init__(self, tokenizer: toy.ToyTokenizer, spread: float = 1.3, noise: float = 0.3) -> None:
+    def __init__(
+        self, tokenizer: toy.ToyTokenizer, spread: float = 1.3, noise: float = 0.3
+    ) -> None:
         super().__init__(tokenizer, spread=spread)
         self.noise = noise
         words = [form for word in toy.WORDS for form in (word, " " + word)]
@@ -247,7 +249,9 @@ def main() -> None:
     truth = conditional(log_model())
     print(f"{len(truth)} poems; {runs} populations, a quarter as many of 256 particles")
     print(f"poems rarer than {RARE} are one cell")
-    print(f"{'decoder':30} {'KL':>9} {'error':>8} {'TV':>8} {'error':>8} {'KL whole':>9}  Z estimate / Z")
+    print(
+        f"{'decoder':30} {'KL':>9} {'error':>8} {'TV':>8} {'error':>8} {'KL whole':>9}  Z estimate / Z"
+    )
     for name, d, z in table(runs):
         whole = "" if math.isnan(d.whole) else f"{d.whole:.4f}"
         print(f"{name:30} {d.kl:9.5f} {d.kl_error:8.5f} {d.tv:8.4f} {d.tv_error:8.4f} {whole:>9}  {z}",
