@@ -115,7 +115,9 @@ def human(file: str, size: int) -> dict[str, float]:
             "function_ends": rates["function_ends"]}  # fmt: skip
 
 
-def plot(rows: list[dict[str, Any]], people: dict[str, float] | None, target: Path) -> None:
+def plot(
+    rows: list[dict[str, Any]], people: dict[str, float] | None, temperature: float, target: Path
+) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -129,7 +131,9 @@ def plot(rows: list[dict[str, Any]], people: dict[str, float] | None, target: Pa
     )
     for axis, (name, label, of_people) in zip(axes, panels, strict=True):
         for strategy in STRATEGIES:
-            own = [row for row in rows if row["strategy"] == strategy]
+            wanted = (strategy, temperature)
+            own = [row for row in rows if (row["strategy"], row["temperature"]) == wanted]
+            own.sort(key=lambda row: row["rows_a_poem"])
             points = [(row["rows_a_poem"], row[name]) for row in own]
             if points:
                 main = strategy == DEFAULT
@@ -149,10 +153,14 @@ def plot(rows: list[dict[str, Any]], people: dict[str, float] | None, target: Pa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budgets", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), metavar="NAME")
+    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES), metavar="NAME")
     parser.add_argument("--poems", type=int, default=POEMS, help="for each prompt (default 20)")
     parser.add_argument("--temperature", type=float, default=Options.temperature)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder (default bench/results)")
+    parser.add_argument(
+        "--keep", type=Path, nargs="+", default=[], metavar="FILE",
+        help="strategies.json of earlier runs, whose other rows are kept",
+    )  # fmt: skip
     parser.add_argument("--human", metavar="FILE", help="poems of people, measured beside ours")
     parser.add_argument("--smoke", action="store_true", help="little work, no figures kept")
     asked = parser.parse_args()
@@ -163,7 +171,8 @@ def main() -> None:
     if asked.smoke:
         prompts, each, budgets = PROMPTS[:1], 2, [2]
     engine = Counted(Engine.from_pretrained("smollm2", dtype="auto"))
-    generate("warm up", model=engine, seed=0)  # type: ignore[arg-type]
+    if asked.strategies:
+        generate("warm up", model=engine, seed=0)  # type: ignore[arg-type]
     people = human(asked.human, len(prompts) * each) if asked.human else None
     rows: list[dict[str, Any]] = []
     for budget in budgets:
@@ -185,6 +194,12 @@ def main() -> None:
                 f"{row['seconds_a_poem']:.2f} s",
                 flush=True,
             )
+    kept = [json.loads(file.read_text("utf-8")) for file in asked.keep]
+    new = {(row["strategy"], row["budget"], row["temperature"]) for row in rows}
+    for earlier in kept:
+        rows += [row for row in earlier["rows"]
+                 if (row["strategy"], row["budget"], row["temperature"]) not in new]  # fmt: skip
+        people = people or earlier["people"]
     results = {"machine": machine.card(), "people": people, "default": DEFAULT, "rows": rows}
     if people is not None:
         print(f"people: function ends {people['function_ends']:.1%}, "
@@ -192,7 +207,7 @@ def main() -> None:
     if not asked.smoke:
         asked.out.mkdir(parents=True, exist_ok=True)
         (asked.out / "strategies.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-        plot(rows, people, asked.out / "strategies.png")
+        plot(rows, people, asked.temperature, asked.out / "strategies.png")
     print(json.dumps({**results, "rows": [{k: v for k, v in r.items() if k != "texts"}
                                           for r in rows]}))  # fmt: skip
 
