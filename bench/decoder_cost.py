@@ -31,8 +31,10 @@ FORM = Form(kigo="any", rhyme="identical", dangling="forbidden")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="little work, no real figures")
-    smoke = parser.parse_args().smoke
-    rounds, poems, particles = (1, 2, 4) if smoke else (5, 8, 16)
+    parser.add_argument("--rounds", type=int, default=5)
+    asked_for = parser.parse_args()
+    smoke = asked_for.smoke
+    rounds, poems, particles = (1, 2, 4) if smoke else (asked_for.rounds, 8, 16)
     engine: Any = Counted(Engine.from_pretrained("smollm2", dtype="auto"))
     asked = prompts.build(engine.tokenizer, "autumn rain", FORM)
     lattice = compile(FORM, Lexicon.default(), engine.tokenizer, end=asked.end)
