@@ -1,7 +1,8 @@
 """A name or a path -> Checkpoint, whichever format it is in; nothing that is read can run code.
 
 Knows how to tell the formats apart; each has a reader of its own (`checkpoint_gguf`,
-`checkpoint_hf`, `checkpoint_nanogpt`). Called by `Engine.from_pretrained` and by the trainer.
+`checkpoint_hf`, `checkpoint_nanogpt`, `checkpoint_adapter`). Called by `Engine.from_pretrained` and
+by the trainer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .checkpoint_adapter import base_of, is_adapter, load_adapter
 from .checkpoint_common import Checkpoint, CheckpointError, check_tokenizer
 from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
 from .checkpoint_hf import folder_files, load_folder, load_folder_tokenizer
@@ -20,7 +22,7 @@ from .tokenizer import Tokenizer
 
 __all__ = [
     "Checkpoint", "CheckpointError", "Source", "check_tokenizer", "content_hash", "find", "load",
-    "load_tokenizer",
+    "load_tokenizer", "tokenizer_of",
 ]  # fmt: skip
 
 _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its tokenizer is sought
@@ -28,8 +30,8 @@ _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a checkpoint is. name: what it is called; kind: "folder", "gguf" or "nanogpt"; files:
-    those that configuration and weights are read from."""
+    """Where a checkpoint is. name: what it is called; kind: "folder", "gguf", "adapter" or
+    "nanogpt"; files: those that configuration and weights are read from."""
 
     name: str
     path: Path
@@ -43,7 +45,10 @@ def find(name_or_path: str | os.PathLike[str]) -> Source:
     path = locate(name)
     kind = _kind(path)
     known = name if name in REGISTRY else path.name if kind == "folder" else path.stem
-    return Source(known, path, kind, tuple(folder_files(path)) if kind == "folder" else (path,))
+    files = tuple(folder_files(path)) if kind == "folder" else (path,)
+    if kind == "adapter":
+        files += find(base_of(path)).files
+    return Source(known, path, kind, files)
 
 
 def content_hash(name_or_path: str | os.PathLike[str]) -> str:
@@ -53,8 +58,8 @@ def content_hash(name_or_path: str | os.PathLike[str]) -> str:
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a registered name ("smollm2", "gpt2"), a Hugging Face folder, a GGUF file or a
-    ckpt.pt."""
+    """Read a registered name ("smollm2", "gpt2"), a Hugging Face folder, a GGUF file, a
+    ckpt.pt or an adapter."""
     name = _as_name(name_or_path)
     path = locate(name)
     kind = _kind(path)
@@ -62,6 +67,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
         checkpoint = load_folder(path)
     elif kind == "gguf":
         checkpoint = load_gguf(path)
+    elif kind == "adapter":
+        checkpoint = load_adapter(path, load)
     else:
         from .checkpoint_nanogpt import load_nanogpt  # torch's own format: needs torch
 
@@ -72,6 +79,13 @@ def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
 def load_tokenizer(name_or_path: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer that goes with a model, without its weights."""
     return _tokenizer_at(locate(_as_name(name_or_path)), 0)
+
+
+def tokenizer_of(source: Source, base: str | None) -> Tokenizer:
+    """As `load_tokenizer`, for who remembers `Checkpoint.base`: no ckpt.pt is read again."""
+    if source.kind != "nanogpt":
+        return _tokenizer_at(source.path, 0)
+    return Tokenizer.gpt2() if base is None else _tokenizer_of(base, source.path, 1)
 
 
 def _tokenizer_of(base: str, beside: Path, depth: int) -> Tokenizer:
@@ -91,6 +105,8 @@ def _tokenizer_at(path: Path, depth: int) -> Tokenizer:
         return load_folder_tokenizer(path)
     if kind == "gguf":
         return load_gguf_tokenizer(path)
+    if kind == "adapter":
+        return _tokenizer_of(base_of(path), path, depth + 1)
     from .checkpoint_nanogpt import load_nanogpt_tokenizer
 
     return load_nanogpt_tokenizer(path, lambda base: _tokenizer_of(base, path, depth + 1))
@@ -120,6 +136,8 @@ def _kind(path: Path) -> str:
         ) from None
     if start == b"GGUF" or path.suffix == ".gguf":
         return "gguf"
+    if path.suffix == ".safetensors" and is_adapter(path):
+        return "adapter"
     if path.suffix in (".safetensors", ".json", ".bin"):
         raise CheckpointError(
             f"{path}: a single file of a model's folder; give the folder {path.parent}"

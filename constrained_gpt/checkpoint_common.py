@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FloatArray = npt.NDArray[np.float32]
+KEY = "constrained_gpt"  # what other programs do not know of a model stands under it
+STATES = "transformer.wse.weight"
+_NUMPY = {"F64", "F32", "F16"}  # types of safetensors that numpy has
 
 
 class CheckpointError(ValueError):
@@ -31,20 +35,23 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """A model as loaded: float32 arrays under nanoGPT's names, in the layout of torch's Linear. A
     tied head is there under both of its names. prompt_style: how it was trained to be asked
-    (`prompts.STYLES`); None: as its tokenizer suggests."""
+    (`prompts.STYLES`); None: as its tokenizer suggests. base: the model whose tokenizer it says it
+    uses, where its format has none of its own."""
 
     config: GPTConfig
     arrays: Mapping[str, FloatArray]
     tokenizer: Tokenizer
     name: str
     prompt_style: str | None = None
+    base: str | None = None
 
     @property
     def state_dict(self) -> dict[str, Tensor]:
-        """The arrays as torch's tensors, on the same memory."""
+        """The arrays as torch's tensors, on the same memory; a tied head is one tensor."""
         import torch
 
-        return {name: torch.as_tensor(array) for name, array in self.arrays.items()}
+        made = {id(array): torch.as_tensor(array) for array in self.arrays.values()}
+        return {name: made[id(array)] for name, array in self.arrays.items()}
 
 
 def checked(
@@ -96,6 +103,28 @@ def check_tokenizer(config: GPTConfig, tokenizer: Tokenizer, source: str) -> Non
         )
 
 
+def read_safetensors(path: Path) -> dict[str, FloatArray]:
+    """All tensors of a file, as float32."""
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, FloatArray] = {}
+    try:
+        with safe_open(path, framework="np") as file:
+            keys = list(file.keys())
+            known = all(file.get_slice(key).get_dtype() in _NUMPY for key in keys)
+        # What numpy has no type for goes by way of torch, an import of a second or so.
+        with safe_open(path, framework="np" if known else "pt") as file:
+            for key in keys:
+                read = file.get_tensor(key)
+                tensors[key] = np.asarray(read if known else read.float(), np.float32)
+    except (SafetensorError, OSError, RuntimeError, ValueError):
+        raise CheckpointError(
+            f"{path}: cannot be read as safetensors; it is absent, damaged or truncated: fetch it "
+            "again"
+        ) from None
+    return tensors
+
+
 def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor of such a model (`model.GPT`); a tied head is not among
     them."""
@@ -104,6 +133,8 @@ def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"transformer.wte.weight": (config.vocab_size, c)}
     if config.rope_theta is None:
         shapes["transformer.wpe.weight"] = (config.block_size, c)
+    if config.n_states:
+        shapes[STATES] = (config.state_lines + config.state_left + 1, c)
 
     def norm(name: str) -> None:
         shapes[f"{name}.weight"] = (c,)

@@ -7,18 +7,27 @@ and weights are safetensors, so nothing in the folder can run. Called by `checkp
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .checkpoint_common import Checkpoint, CheckpointError, FloatArray, checked, make_config
+from .checkpoint_common import (
+    KEY,
+    STATES,
+    Checkpoint,
+    CheckpointError,
+    FloatArray,
+    checked,
+    make_config,
+    read_safetensors,
+)
 from .hf_tokenizer import load_folder_tokenizer, read_json
 from .model_config import GPTConfig
 
 __all__ = ["folder_files", "load_folder", "load_folder_tokenizer"]
 
-_NUMPY = {"F64", "F32", "F16"}  # types of safetensors that numpy has
 _GELU = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 
 
@@ -38,7 +47,18 @@ def load_folder(folder: Path) -> Checkpoint:
             f"{folder}: model_type {kind!r} is not supported; give a gpt2 or llama model (such as "
             "SmolLM2)"
         )
-    return checked(config, state, load_folder_tokenizer(folder), folder.name, str(folder))
+    said = card.get(KEY)
+    said = said if isinstance(said, dict) else {}
+    if said.get("bias") is False and kind == "gpt2":  # transformers' GPT-2 has none without
+        biases = [tensor for name, tensor in state.items() if name.endswith(".bias")]
+        if not any(bool(tensor.any()) for tensor in biases):  # it may have been trained there
+            config = replace(config, bias=False)
+    if STATES in tensors:  # transformers leaves them out of what it saves
+        sizes = {name: said.get(name) for name in ("state_lines", "state_left")}
+        config = make_config(str(folder), **{**asdict(config), **sizes})
+        state[STATES] = tensors[STATES]
+    tokenizer, style = load_folder_tokenizer(folder), said.get("prompt_style")
+    return checked(config, state, tokenizer, folder.name, str(folder), style)
 
 
 def folder_files(folder: Path) -> list[Path]:
@@ -148,25 +168,9 @@ def _read_weights(folder: Path) -> dict[str, FloatArray]:
         raise CheckpointError(
             f"{folder}: no model.safetensors in it; give a folder that save_pretrained wrote"
         )
-    from safetensors import SafetensorError, safe_open
-
     tensors: dict[str, FloatArray] = {}
     for name in sorted(names):
-        try:
-            with safe_open(folder / name, framework="np") as file:
-                keys = list(file.keys())
-                known = all(file.get_slice(key).get_dtype() in _NUMPY for key in keys)
-            # What numpy has no type for goes by way of torch, an import of a second or so.
-            with safe_open(folder / name, framework="np" if known else "pt") as file:
-                for key in keys:
-                    read = file.get_tensor(key)
-                    tensors[key] = np.asarray(read if known else read.float(), np.float32)
-        except (SafetensorError, OSError, RuntimeError, ValueError):
-            raise CheckpointError(
-                f"{folder / name}: cannot be read as safetensors; it is absent, damaged or "
-                "truncated: "
-                "fetch it again"
-            ) from None
+        tensors.update(read_safetensors(folder / name))
     return tensors
 
 

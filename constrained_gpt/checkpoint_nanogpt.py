@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickletools
 import zipfile
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def load_nanogpt(path: Path, tokenizer_of: TokenizerOf) -> Checkpoint:
     said = content.get("config")
     style = said.get("prompt_style") if isinstance(said, dict) else None
     style = style if isinstance(style, str) else None
-    return checked(config, _arrays(path, state), tokenizer, path.stem, str(path), style)
+    made = checked(config, _arrays(path, state), tokenizer, path.stem, str(path), style)
+    return replace(made, base=_base(content))
 
 
 def _arrays(path: Path, state: dict[str, Tensor]) -> dict[str, FloatArray]:
@@ -118,13 +119,19 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.data_ptr() == b.data_ptr() or (a.shape == b.shape and bool(torch.equal(a, b)))
 
 
+def _base(content: dict[Any, Any]) -> str | None:
+    """The model whose tokens a fine-tuned one uses; None: GPT-2's."""
+    config = content.get("config")
+    base = config.get("model") if isinstance(config, dict) else None
+    return base if isinstance(base, str) else None
+
+
 def _tokenizer(
     path: Path, content: dict[Any, Any], vocab_size: int, tokenizer_of: TokenizerOf
 ) -> Tokenizer:
     gpt2 = Tokenizer.gpt2()
-    config = content.get("config")
-    base = config.get("model") if isinstance(config, dict) else None
-    if isinstance(base, str):
+    base = _base(content)
+    if base is not None:
         return tokenizer_of(base)
     if gpt2.n_vocab <= vocab_size <= -(-gpt2.n_vocab // 128) * 128:  # nanoGPT pads it to 50304
         return gpt2

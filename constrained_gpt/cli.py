@@ -481,11 +481,19 @@ def _finetune(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export(args: argparse.Namespace) -> int:
+    from .export import export
+
+    print(export(args.model, args.out, **_given(args, ("dtype",))))
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     from .finetune.evaluate import evaluate_files
 
-    options = _given(args, ("model", "split", "device", "most"))
-    print(json.dumps(evaluate_files(args.data, **options)))
+    options = _given(args, ("split", "device", "most", "samples", "seed"))
+    for model in args.model or ["smollm2"]:
+        _print_json(evaluate_files(args.data, model=model, **options).to_dict(), flush=True)
     return 0
 
 
@@ -712,9 +720,26 @@ def _parser() -> argparse.ArgumentParser:
     ):  # fmt: skip
         finetune.add_argument(f"--{name}", type=int, metavar="N")
 
+    export = command("export", _export, "Write a model for transformers, nanoGPT, or as adapter.")
+    export.add_argument("model", metavar="MODEL", help="name, folder, .gguf file or ckpt.pt")
+    export.add_argument(
+        "out", metavar="OUT",
+        help="a folder for transformers, FILE.pt for nanoGPT, FILE.safetensors for the adapter of "
+        "a run with --lora",
+    )  # fmt: skip
+    export.add_argument("--dtype", help="of the weights: float32, bfloat16 or float16")
+
     evaluate = command("evaluate", _evaluate, "Loss and perplexity on the held-out poems.")
     evaluate.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
-    evaluate.add_argument("--model", help="name, folder, .gguf file or ckpt.pt")
+    evaluate.add_argument(
+        "--model", action="append",
+        help="name, folder, .gguf file or ckpt.pt (default smollm2); repeat to compare",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--samples", type=int, metavar="N",
+        help="draw N poems without a mask: how many are in form, meet season and topic (default 0)",
+    )  # fmt: skip
+    evaluate.add_argument("--seed", type=int, help="of the draws and the tags (default 0)")
     evaluate.add_argument("--split", help="val (the default) or test")
     evaluate.add_argument("--most", type=int, metavar="N", help="read N poems of it at most")
     evaluate.add_argument("--device", help="cpu, cuda, mps")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import device as devices
+from .prefix_cache import PrefixCache
 from .tokenizer import Tokenizer
 
 DTYPES = ("float32", "bfloat16", "float16")  # of the engine on torch
@@ -40,6 +41,7 @@ class Engine(ABC):
     state_sizes: tuple[int, int] = (0, 0)
     n_states: int = 0
     prompt_style: str | None = None
+    _prefixes: PrefixCache[Any]
     content_hash: str | None = None
 
     @classmethod
@@ -52,7 +54,7 @@ class Engine(ABC):
         the cache folder once they are quantised. auto: int8 on a processor, float32 on a GPU.
         """
         known = (*DTYPES, INT8, "auto")
-        if dtype not in known:
+        if not isinstance(dtype, str) or dtype not in known:
             raise ValueError(f"dtype must be one of {', '.join(known)}, got {dtype!r}")
         if dtype == "auto":
             dtype = INT8 if devices.resolve(device) == "cpu" else "float32"
@@ -86,8 +88,13 @@ class Engine(ABC):
         grow by `max_new` tokens each, and the logits after the prompt's last token, (n_vocab,).
 
         states, here and below: the lattice state after each token that is read (`lattice.budget`),
-        for a model that knows them; None: no state.
+        for a model that knows them; None: no state. Prompts read lately are not read again
+        (`forget_prompts`); the result is the same.
         """
+
+    def forget_prompts(self) -> None:
+        """Give back the memory of prompts read before, and read them anew when they come again."""
+        self._prefixes.clear()
 
     @abstractmethod
     def decode_step(

@@ -23,7 +23,8 @@ from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
 from .kernels.attention import QUERIES, score_room
 from .kernels.int8 import LANES, PANEL, ROWS, pack, padded
-from .slot_cache import SlotCache
+from .prefix_cache import PrefixCache, prompt_key
+from .slot_cache import Prefix, SlotCache, room_for_prefix
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Int8Engine(Engine):
         self._layout = tile_layout()
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
-        self._slices = np.empty(0, np.float32)  # logits of `decode_slice`
+        self._prefixes: PrefixCache[Prefix] = PrefixCache()
         self._packed: dict[bytes, tuple[Array, Array]] = {}
 
     @classmethod
@@ -94,21 +95,27 @@ class Int8Engine(Engine):
     ) -> tuple[SlotCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache for `batch` rows, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
+        known = self._states(states, prompt)
+        key = prompt_key(prompt, states)
+        read = self._prefixes.get(key)
+        if read is not None:
+            return SlotCache(read[0], int(batch), int(max_new)), read[1]
         shape = self.model.shape
-        cache = SlotCache(
-            shape.layers, shape.kv_heads, shape.head, prompt.size, int(batch), int(max_new)
-        )
+        prefix = room_for_prefix(shape.layers, shape.kv_heads, shape.head, prompt.size)
+        cache = SlotCache(prefix, int(batch), int(max_new))
         with self._lock:
             room = self._room_for(prompt.size, cache.positions)
             slots = np.zeros(prompt.size, np.int64)
-            known = self._states(states, prompt)
             self._forward(cache, prompt, known, slots, np.zeros(2, np.int64), True, room)
-            return cache, self._logits(room, np.array([prompt.size - 1]))[0]
+            logits = self._logits(room, np.array([prompt.size - 1]))[0]
+        self._prefixes.put(key, prefix, logits, sum(part.nbytes for part in prefix))
+        return cache, logits
 
     def decode_step(
         self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array | None = None
     ) -> npt.NDArray[Any]:
         """Give every row its next token, (B,); the logits after it, float32 (B, n_vocab)."""
+        self._check(cache)
         new = checked_tokens(self, cache, tokens)
         known = self._states(states, new)
         with self._lock:
@@ -125,7 +132,8 @@ class Int8Engine(Engine):
         states: Array | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens; the
-        former in an array that the next call writes over."""
+        former in an array that the next call with this cache writes over."""
+        self._check(cache)
         new = checked_tokens(self, cache, tokens)
         known = self._states(states, new)
         order, need, extra_start, extra_token = checked_slice(
@@ -137,9 +145,9 @@ class Int8Engine(Engine):
         with self._lock:
             codes, scales = self._output_layer(order)
             wide = padded(int(need.max(initial=0)))
-            if self._slices.size < cache.batch * wide:
-                self._slices = np.empty(cache.batch * wide, np.float32)
-            out = self._slices[: cache.batch * wide].reshape(cache.batch, wide)
+            if cache.slices.size < cache.batch * wide:
+                cache.slices = np.empty(cache.batch * wide, np.float32)
+            out = cache.slices[: cache.batch * wide].reshape(cache.batch, wide)
             room = self._room_for(cache.batch, cache.positions)
             position = np.array([cache.prefix_length, cache.length], np.int64)
             self._run(
@@ -151,6 +159,16 @@ class Int8Engine(Engine):
         return out, extra
 
     # -- what they share --------------------------------------------------------------------
+    def _check(self, cache: SlotCache) -> None:
+        """Is this a cache of such a model? Its arrays are read and written unchecked."""
+        shape = self.model.shape
+        sizes = shape.layers, shape.kv_heads, -(-shape.head // LANES) * LANES
+        if isinstance(cache, SlotCache):
+            layers, kv_heads, _, wide = cache.arrays.prefix_k.shape
+            if (layers, kv_heads, wide) == sizes:
+                return
+        raise ValueError("the cache is another model's; prefill with this engine")
+
     def _states(self, states: Array | None, tokens: npt.NDArray[np.int64]) -> Array:
         known = checked_states(self, states, len(tokens))
         return np.zeros(len(tokens), np.int64) if known is None else known

@@ -24,7 +24,7 @@ from .kernels.int8 import LARGEST, PANEL, pack, padded, quantize_weight
 from .model_config import GPTConfig
 from .tokenizer import Tokenizer
 
-VERSION = 2  # of the quantiser and of the arrays on disk; raise it when either changes
+VERSION = 3  # of the quantiser and of the arrays on disk; raise it when either changes
 KIND = "int8"
 KEPT = 4  # models kept on disk: those used last
 _MLPS = {"gelu": kd.GELU, "gelu_tanh": kd.GELU_TANH, "swiglu": kd.SWIGLU}
@@ -54,7 +54,13 @@ class Int8Model:
             )
 
         def array(name: str) -> Array:
-            return np.asarray(state[name], np.float32)
+            values = np.asarray(state[name], np.float32)
+            if not np.isfinite(values.min()) or not np.isfinite(values.max()):
+                raise ValueError(
+                    f"tensor {name} holds numbers that are not finite; the checkpoint is damaged: "
+                    "fetch it again"
+                )
+            return values
 
         def bias(name: str, size: int) -> Array:
             return array(name) if name in state else np.zeros(size, np.float32)
@@ -179,14 +185,15 @@ def load(name_or_path: str | os.PathLike[str]) -> Loaded:
     kept = cache.load_arrays(KIND, key)
     if kept is not None:
         said = json.loads(kept["config"].tobytes())
-        style = said.pop("prompt_style")
+        style, base = said.pop("prompt_style"), said.pop("base")
         config = GPTConfig(**said)
-        tokenizer = checkpoint.load_tokenizer(name_or_path)
+        tokenizer = checkpoint.tokenizer_of(source, base)
         checkpoint.check_tokenizer(config, tokenizer, str(source.path))
         return Loaded(Int8Model.from_arrays(config, kept), config, tokenizer, source.name, style)
     whole = checkpoint.load(name_or_path)
     model = Int8Model.quantize(whole.config, whole.arrays)
-    said = {**dataclasses.asdict(whole.config), "prompt_style": whole.prompt_style}
+    more = {"prompt_style": whole.prompt_style, "base": whole.base}
+    said = {**dataclasses.asdict(whole.config), **more}
     settings = json.dumps(said).encode()
     arrays = {"config": np.frombuffer(settings, np.uint8), **model.arrays()}
     cache.save_arrays(KIND, key, arrays, keep=KEPT)

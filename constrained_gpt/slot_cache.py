@@ -15,22 +15,28 @@ from .engine_calls import checked_parents
 from .kernels.decoder import Cache
 from .kernels.int8 import LANES
 
+Prefix = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]
+
+
+def room_for_prefix(layers: int, kv_heads: int, head: int, length: int) -> Prefix:
+    """Keys and values of a prompt, not filled yet."""
+    shape = (layers, kv_heads, length, -(-head // LANES) * LANES)
+    return np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
+
 
 class SlotCache:
     """See `kernels.decoder.Cache` for the arrays. slots: int64 (batch,), where each row's tail
     lies."""
 
-    def __init__(
-        self, layers: int, kv_heads: int, head: int, prefix: int, batch: int, max_new: int
-    ) -> None:
-        self.prefix_length, self.batch, self.max_new = prefix, batch, max_new
+    def __init__(self, prefix: Prefix, batch: int, max_new: int) -> None:
+        """prefix: (keys, values) of the prompt, see `room_for_prefix`; kept, not copied."""
+        layers, kv_heads, self.prefix_length, wide = prefix[0].shape
+        self.batch, self.max_new = batch, max_new
         self.length = 0  # positions filled in every tail
-        wide = -(-head // LANES) * LANES
-        self.arrays = Cache(
-            *(np.zeros((layers, kv_heads, prefix, wide), np.uint16) for _ in range(2)),
-            *(np.zeros((layers, batch, kv_heads, max_new, wide), np.uint16) for _ in range(2)),
-        )
+        shape = (layers, batch, kv_heads, max_new, wide)
+        self.arrays = Cache(*prefix, *(np.zeros(shape, np.uint16) for _ in range(2)))
         self.slots = np.arange(batch)
+        self.slices = np.empty(0, np.float32)  # logits of the last step, see `decode_slice`
 
     @property
     def position(self) -> int:

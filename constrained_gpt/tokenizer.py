@@ -83,6 +83,7 @@ class Tokenizer:
             )
         self.eos = eos
         self.chat = chat
+        self.pattern = pattern
         self.special_tokens: dict[str, int] = dict(special_tokens)
         self._bytes: tuple[bytes, ...] = tuple(token_bytes)
         first_special = len(ranks)
@@ -201,6 +202,15 @@ class Tokenizer:
         """The text of `ids`; bytes that are not UTF-8 become U+FFFD."""
         return b"".join([self.token_bytes(i) for i in ids]).decode("utf-8", errors="replace")
 
+    def merges(self) -> list[tuple[bytes, bytes]]:
+        """The pairs that make the tokens, in order of priority: undoes `from_merges`."""
+        ranks = self._encoding._mergeable_ranks
+        found = []
+        for token in sorted(ranks, key=ranks.__getitem__):
+            if len(token) > 1:
+                found.append(_pair(token, ranks))
+        return found
+
     def token_bytes(self, token: int) -> bytes:
         """The bytes that one token stands for (a special token: its name)."""
         if not 0 <= token < self.n_vocab:
@@ -243,6 +253,16 @@ def _ranks_from_merges(
         made = known.get(a + b)
         ranks.setdefault(to_bytes(a + b) if made is None else made, len(ranks))
     return ranks
+
+
+def _pair(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes]:
+    """The two parts that a token is merged from, last of all: what is left of its bytes when all
+    merges of higher priority are made."""
+    parts = [token[i : i + 1] for i in range(len(token))]
+    while len(parts) > 2:
+        best = min(range(len(parts) - 1), key=lambda i: ranks.get(parts[i] + parts[i + 1], 1 << 60))
+        parts[best : best + 2] = [parts[best] + parts[best + 1]]
+    return parts[0], parts[1]
 
 
 def _valid(text: str) -> str:

@@ -22,6 +22,7 @@ from .engine_calls import checked_prompt, checked_slice, checked_states, checked
 from .kv_cache import KVCache
 from .linear import TRIED, steady
 from .model import GPT
+from .prefix_cache import PrefixCache, prompt_key
 from .tokenizer import Tokenizer
 
 _BLOCK = 2048  # rows of the sorted output layer that are multiplied or not
@@ -39,6 +40,7 @@ class TorchEngine(Engine):
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self._head = model.lm_head.weight.detach()  # (V, C)
+        self._prefixes: PrefixCache[tuple[Tensor, Tensor]] = PrefixCache()
         self._sorted: dict[bytes, list[nn.Module] | None] = {}
         self.model = _for_inference(model)
         self.tokenizer = tokenizer
@@ -80,9 +82,14 @@ class TorchEngine(Engine):
         """As `Engine.prefill`: the cache, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
         known = self._states(states, prompt)
+        key = prompt_key(prompt, states)
+        read = self._prefixes.get(key)
+        if read is not None:
+            return KVCache(*read[0], int(batch), int(max_new)), read[1]
         hidden, k, v = self.model.prefill(self._tensor(prompt), known)  # (1, C), (L, KV, P, d) x 2
-        cache = KVCache(k, v, int(batch), int(max_new))
-        return cache, self._logits(hidden)[0]
+        logits = self._logits(hidden)[0]
+        self._prefixes.put(key, (k, v), logits, k.nbytes + v.nbytes)
+        return KVCache(k, v, int(batch), int(max_new)), logits
 
     @torch.inference_mode()
     def decode_step(

@@ -1,12 +1,15 @@
 """The one place with numba options. Without numba the kernels run as plain Python, slowly.
 
 Every kernel is compiled with the same options: cached on disk, releasing the GIL, IEEE arithmetic
-(no fastmath: a seed must name a poem on every path).
+(no fastmath: a seed must name a poem on every path). What lies on disk is known by the sources of
+all kernels: numba looks at the one file that a function is in, though others are compiled into it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -25,12 +28,28 @@ except ImportError:  # pragma: no cover - numba is a dependency; this serves odd
 else:
     HAVE_NUMBA = True
 
+    def _sources() -> str:
+        """A sum of all kernels' sources."""
+        found = hashlib.sha256()
+        for file in sorted(Path(__file__).parent.glob("*.py")):
+            found.update(file.name.encode() + b"\0" + file.read_bytes())
+        return found.hexdigest()
+
+    _STAMP = _sources()
+
+    def _stamped(compiled: Function) -> Function:
+        """Its cache on disk is void when any kernel's source is another."""
+        kept: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+        if hasattr(kept, "_source_stamp"):
+            kept._source_stamp = (kept._source_stamp, _STAMP)
+        return compiled
+
     def jit(function: Function) -> Function:
         """Compile a kernel on its first call."""
         compiled: Function = numba.njit(
             cache=True, nogil=True, fastmath=False, error_model="numpy"
         )(function)
-        return compiled
+        return _stamped(compiled)
 
     def jit_borrowing(function: Function) -> Function:
         """As `jit`, for what is called a million times: no counting of references to its arrays.
@@ -40,4 +59,4 @@ else:
         compiled: Function = numba.njit(cache=True, nogil=True, fastmath=False, _nrt=False)(
             function
         )
-        return compiled
+        return _stamped(compiled)

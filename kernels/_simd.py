@@ -578,6 +578,27 @@ def keep(typingctx: Any, x: Any, at: Any, size: Any, out: Any, out_at: Any) -> A
     return types.void(x, whole, whole, out, whole), codegen
 
 
+@intrinsic
+def fetch(typingctx: Any, x: Any, at: Any, size: Any) -> Any:
+    """Ask for `size` numbers from x[at] to be brought near; they may lie outside the array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_, at, size = args
+        byte = _I8.as_pointer()
+        ask = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        )
+        hints = [ir.Constant(_I32, hint) for hint in (0, 3, 1)]  # to read, into L1, data
+        line = 64 // (signature.args[0].dtype.bitwidth // 8)
+        loop = _Loop(builder, size, line, [])
+        where = _pointer(context, builder, signature.args[0], x_, builder.add(at, loop.index), _I8)
+        builder.call(ask, [where, *hints])
+        loop.close([])
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, types.intp), codegen
+
+
 def _shuffled(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(places)), places))
 

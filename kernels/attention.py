@@ -17,6 +17,7 @@ from ._jit import jit
 from ._simd import (
     LANES,
     exp_less,
+    fetch,
     largest,
     score_keys_1,
     score_keys_2,
@@ -29,9 +30,11 @@ from ._simd import (
     weigh_values_3x4,
     weigh_values_4x4,
 )
-from ._team import shared_team
+from ._team import BARRIER, shared_team
 
 QUERIES = 64  # most queries that are worked on together, if one row has no more
+_WORTH = 8192  # places read, from which on a second thread is worth its waking
+_ALONE = np.zeros(BARRIER, np.int64)
 
 
 def decode_attention(
@@ -46,10 +49,14 @@ def decode_attention(
     tail.
 
     q: (B, H, d); prefix_k, prefix_v: (KV, P, d); tail_k, tail_v: (B, KV, N, d); lengths: (B,)
-    integers in 0..N. H is a multiple of KV: query heads h*H/KV .. share key head h. float32.
-    Returns (B, H, d).
+    integers in 0..N. H is a multiple of KV: query heads h*H/KV .. share key head h. float32, keys
+    and values all float32 or all float16. Returns (B, H, d).
     """
     check_shapes(q, prefix_k, prefix_v, tail_k, tail_v, lengths)
+    if tail_k.dtype == np.float16:
+        prefix_k, prefix_v, tail_k, tail_v = (
+            a.view(np.uint16) for a in (prefix_k, prefix_v, tail_k, tail_v)
+        )
     size = q.shape[2]
     spare = -size % LANES
     if spare:
@@ -60,10 +67,13 @@ def decode_attention(
         np.ascontiguousarray(a) for a in (q, prefix_k, prefix_v, tail_k, tail_v)
     )
     out = np.empty_like(q)  # (B, H, d)
-    shared_team().run(
-        _decode_attention, q, prefix_k, prefix_v, tail_k, tail_v, lengths.astype(np.int64),
-        np.float32(1.0 / math.sqrt(size)), out,
-    )  # fmt: skip
+    scale = np.float32(1.0 / math.sqrt(size))
+    args = (q, prefix_k, prefix_v, tail_k, tail_v, lengths.astype(np.int64), scale, out)
+    read = len(q) * prefix_k.shape[0] * (prefix_k.shape[1] + tail_k.shape[2])
+    if read < _WORTH:
+        _decode_attention(0, 1, _ALONE, *args)
+    else:
+        shared_team().run(_decode_attention, *args)
     return out[:, :, :size] if spare else out
 
 
@@ -79,9 +89,13 @@ def check_shapes(
     arrays = {
         "q": q, "prefix_k": prefix_k, "prefix_v": prefix_v, "tail_k": tail_k, "tail_v": tail_v,
     }  # fmt: skip
+    kept = np.float16 if tail_k.dtype == np.float16 else np.float32
     for name, array in arrays.items():
-        if array.dtype != np.float32:
-            raise ValueError(f"{name} must be float32, got {array.dtype}; convert it first")
+        if array.dtype != (np.float32 if name == "q" else kept):
+            raise ValueError(
+                f"{name} must be float32, or keys and values all float16, got {array.dtype}; "
+                "convert it first"
+            )
     if q.ndim != 3 or prefix_k.ndim != 3 or tail_k.ndim != 4:
         raise ValueError(
             "q must be (B, H, d), prefix_k (KV, P, d) and tail_k (B, KV, N, d), got "
@@ -189,6 +203,9 @@ def attend(  # type: ignore[no-untyped-def]
     if seen > 0:
         _score(queries, 0, width, many, prefix_k, prefix_at, width, seen, scores, 0, stride)
     for r in range(rows):
+        if r + 1 < rows:  # a row's tail lies anywhere: the next one's on its way
+            fetch(tail_k, tail_at[r + 1], own[r + 1] * width)
+        fetch(tail_v, tail_at[r], own[r] * width)
         if own[r] > 0:
             _score(
                 queries, r * group * width, width, group, tail_k, tail_at[r], width, own[r],

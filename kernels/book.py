@@ -31,17 +31,19 @@ NO_RHYME, PERFECT, IDENTICAL = range(3)
 # columns in which a state differs from its flush). column_start: ranges of column_word.
 # run_start (parts * shapes + 1): ranges of rhyming (.., 4), the words of each rhyme part and shape
 # by position, then unit: `boundary.spot_of`, unit (inside a line), type, onset; word_of_rhyme:
-# those words. special: words with crucial sounds. n_widest: the most children of any node that is
-# no root.
+# those words. telling_start, telling: the same less the words whose refusal changes no mask, since
+# their token is not all of them and begins words of their type with more rhyme parts than the ends
+# of lines can forbid. special: words with crucial sounds. n_widest: the most children of any node
+# that is no root.
 # The rest as in `mask.Tables`; season_next stands last, since it is long.
 TABLES = (
     "first", "count", "token", "lo", "hi", "unit", "has_other", "kind", "word", "form",
     "unit_type", "top", "type_of", "unit_of", "sound_start", "sound_part", "sound_onset",
     "crucial", "type_shape", "type_column", "shape_bits", "shape_dangles", "order", "least",
     "node_at", "place", "root_child", "other_nodes", "flush", "to_done", "odd_start",
-    "odd_column", "column_start", "column_word", "run_start", "rhyming", "word_of_rhyme", "special",
-    "left_after", "lines", "mark_mid", "mark_close", "mark_sentence", "cut_after", "style_next",
-    "season_next",
+    "odd_column", "column_start", "column_word", "run_start", "rhyming", "word_of_rhyme",
+    "telling_start", "telling", "special", "left_after", "lines", "mark_mid", "mark_close",
+    "mark_sentence", "cut_after", "style_next", "season_next",
 )  # fmt: skip
 (
     N_ORDER, N_OTHERS, N_SPECIAL, N_SHAPES, N_COLUMNS, N_STATES, N_CUTS, N_MARKS, N_LINES,
@@ -49,8 +51,9 @@ TABLES = (
     FIRST, COUNT, TOKEN, LO, HI, UNIT, HAS_OTHER, KIND, WHICH, FORM, UNIT_TYPE, TOP, TYPE_OF,
     UNIT_OF, SOUND_START, SOUND_PART, SOUND_ONSET, CRUCIAL, TYPE_SHAPE, TYPE_COLUMN, SHAPE_BITS,
     SHAPE_DANGLES, ORDER, LEAST, NODE_AT, PLACE, ROOT_CHILD, OTHER_NODES, FLUSH, TO_DONE,
-    ODD_START, ODD_COLUMN, COLUMN_START, COLUMN_WORD, RUN_START, RHYMING, WORD_OF_RHYME, SPECIAL,
-    LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE, MARK_SENTENCE, CUT_AFTER, STYLE_NEXT, SEASON_NEXT,
+    ODD_START, ODD_COLUMN, COLUMN_START, COLUMN_WORD, RUN_START, RHYMING, WORD_OF_RHYME,
+    TELLING_START, TELLING, SPECIAL, LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE, MARK_SENTENCE,
+    CUT_AFTER, STYLE_NEXT, SEASON_NEXT,
 ) = range(len(SCALARS) + len(TABLES))  # fmt: skip
 _HEAD = len(SCALARS) + len(TABLES) + 1  # and where the book ends
 LOWEST_CHILD = 3  # the first node below LINE_ROOT; those below MID_ROOT follow

@@ -61,9 +61,9 @@ class Entries(NamedTuple):
     flat, then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may
     the line end so on a word with those; and then the same of the line that follows, may it be
     filled.
-    units: int32, without: float32 (as long as the arena): of each candidate of an entry, how many
-    allowed units begin with it (-1: marks may be among them, so look), and its outlook if its own
-    word is refused for its sound and another is not.
+    units: int16 (entries, order): how many allowed units begin with a candidate of an entry (-1:
+    marks may be among them, so look). without: float32 (as long as the arena): a candidate's
+    outlook if its own word is refused for its sound and another is not.
     found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
     patch: int64 (patches, 4), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
     used: int64 (8,), see U_*. scratch: int64, as long as needed.
@@ -528,6 +528,7 @@ def add_base(
     prefix = 0
     flags = bits[name].view(np.uint32)
     flags[:] = 0
+    entries.units[name] = 0
     nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
     for place in range(book[bk.N_ORDER]):
         child = int(book[nodes + place])
@@ -538,7 +539,7 @@ def add_base(
             position[fill] = place
             outlook[fill] = ahead
             units, without = count_units(book, reals, codes, hope, ctx, number, child)
-            entries.units[fill], entries.without[fill] = units, without
+            entries.units[name, place], entries.without[fill] = min(units, 32767), without
             fill += 1
             prefix = place + 1
             token = book[book[bk.ORDER] + place]
@@ -726,12 +727,14 @@ def sounds_refused(
     found: np.ndarray,
 ) -> int:
     """The units that could end the line but for their sound, once or more often each, as spot << 32
-    | unit (see `spot_of`): sorted; their number."""
+    | unit (see `spot_of`): sorted; their number. Inside a line, only those that can tell (see
+    `book`): where others are left out, the token surely has another unit that is allowed."""
     n = 0
     number = ctx[C_BASE]
     rule = book[bk.RHYME]
     if rule != bk.NO_RHYME:
         n_shapes, starts, rhyming = book[bk.N_SHAPES], book[bk.RUN_START], book[bk.RHYMING]
+        tell_starts, telling = book[bk.TELLING_START], book[bk.TELLING]
         closing = B_AFTER + n_shapes
         for line in range(ctx[C_LINE]):
             ends = int(book[bk.SOUND_START]) + row[ENDS + line]
@@ -740,14 +743,16 @@ def sounds_refused(
                 if part < 0:
                     continue
                 for j in range(closing, closing + base[number, B_CLOSES]):
-                    run = starts + part * n_shapes + base[number, j]
-                    for k in range(book[run], book[run + 1]):
-                        at = rhyming + 4 * k
+                    run = part * n_shapes + base[number, j]
+                    if at_start:
+                        for k in range(book[starts + run], book[starts + run + 1]):
+                            if rule == bk.IDENTICAL or book[rhyming + 4 * k + R_ONSET] != onset:
+                                word = int(book[book[bk.WORD_OF_RHYME] + k])
+                                n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
+                        continue
+                    for k in range(book[tell_starts + run], book[tell_starts + run + 1]):
+                        at = telling + 4 * k
                         if rule != bk.IDENTICAL and book[at + R_ONSET] == onset:
-                            continue
-                        if at_start:
-                            word = int(book[book[bk.WORD_OF_RHYME] + k])
-                            n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
                             continue
                         code = word_may(book, base, codes, lines, ctx, int(book[at + R_TYPE]))
                         if code & 3 == CLOSES:
@@ -811,17 +816,15 @@ def merge_refused(
             i += 1
         now = np.float32(-np.inf)
         if many:
-            known = -1
+            units = np.int64(-1)
             if ctx[C_PLAIN]:
-                known = candidate_at(entries.base, position, ctx[C_BASE], place)
-                if entries.units[known] < 0:
-                    known = -1
-            if known >= 0:
-                if entries.units[known] > refused_units:
-                    if not own_refused:
-                        continue
-                    now = entries.without[known]
-            else:
+                units = np.int64(entries.units[entries.base[ctx[C_BASE], B_ENTRY], place])
+            if units > refused_units:
+                if not own_refused:
+                    continue
+                at_own = candidate_at(entries.base, position, ctx[C_BASE], place)
+                now = entries.without[at_own]
+            elif units < 0:
                 keeps, now = judge_refused(book, reals, entries, ctx, row, at_start, place)
                 if keeps:
                     continue

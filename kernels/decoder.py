@@ -292,7 +292,7 @@ def attention(  # type: ignore[no-untyped-def]
         item += many
 
 
-_SHARE = 16  # rows that fill a tile: fewer are not split among threads
+SHARE = 16  # rows that fill a tile: fewer are not split among threads
 
 
 @jit
@@ -309,7 +309,7 @@ def forward(  # type: ignore[no-untyped-def]
     """
     rows = len(tokens)
     teams = 1
-    while not prefill and threads % (2 * teams) == 0 and rows >= 2 * teams * _SHARE:
+    while not prefill and threads % (2 * teams) == 0 and rows >= 2 * teams * SHARE:
         teams *= 2
     each = threads // teams
     team = thread // each
@@ -464,6 +464,6 @@ def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, o
 
 __all__ = [
     "ATTENTION_OUT", "GELU", "GELU_TANH", "LAYERNORM", "MLP_IN", "MLP_OUT", "QKV", "RMSNORM",
-    "ROWS", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "forward_slice",
+    "ROWS", "SHARE", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "forward_slice",
     "head_logits", "token_logits",
 ]  # fmt: skip

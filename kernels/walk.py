@@ -156,6 +156,7 @@ def budget_states(
     """Where each row stands in its form, as one number: see `constrained_gpt.lattice.budget`.
 
     states: int64 (B, ENDS + lines); lines, left: how many of each are told apart; out: int64 (B,).
+    Called by `constrained_gpt.lattice.budget`; the slow twin stands in its test.
     """
     n_lines = book[bk.N_LINES]
     for b in range(len(states)):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from constrained_gpt.kernels.mask import allocate_token_bitmask
 from constrained_gpt.lattice import Lattice
 from constrained_gpt.lexicon import Lexicon, validate
 
@@ -77,3 +78,36 @@ def assert_never_stuck(
         assert report.valid, f"law 1 (sound): {text!r}: {report.reasons}"
         body = path[:-1]
         assert tokenizer.encode(text) == body, f"law 3 (canonical): {text!r}"
+
+
+def assert_masks_are_slow_twins(lattice: Lattice, states: np.ndarray) -> int:
+    """Law 5 for a batch: masks, outlooks and bitmasks of rows (B, width) are those of `candidates`.
+
+    Nothing is missing, nothing is too much, and everything stands where `Masks` says. Returns B.
+    """
+    masks = lattice.masks(states)
+    bitmask = allocate_token_bitmask(len(states), lattice.n_vocab)
+    bitmask[:] = -1
+    lattice.fill_next_token_bitmask(states, bitmask)
+    for b in range(len(states)):
+        tokens, outlook = lattice.candidates(states[b])
+        inside = slice(masks.start[b], masks.stop[b] if masks.entry[b] >= 0 else masks.start[b])
+        places = masks.position[inside]
+        drops = masks.drop[masks.drop_start[b] : masks.drop_start[b + 1]]
+        extras = slice(masks.extra_start[b], masks.extra_start[b + 1])
+        for ascending in (places, drops, masks.extra_token[extras]):
+            assert (np.diff(ascending) > 0).all()
+        held = ~np.isin(places, drops)
+        assert (~held).sum() == len(drops), "a token is dropped that was none"
+        assert masks.prefix[b] == (places[-1] + 1 if len(places) else 0)
+        got = np.concatenate([lattice.order[places[held]], masks.extra_token[extras]])
+        ahead = np.concatenate([masks.outlook[inside][held], masks.extra_outlook[extras]])
+        by_token = np.argsort(got, kind="stable")
+        missing, extra = np.setdiff1d(tokens, got), np.setdiff1d(got, tokens)
+        assert not len(missing), f"missing {missing[:5]} in state {states[b].tolist()}"
+        assert not len(extra), f"too much: {extra[:5]} in state {states[b].tolist()}"
+        np.testing.assert_array_equal(got[by_token], tokens)
+        np.testing.assert_array_equal(ahead[by_token], outlook.astype(np.float32))
+        bits = np.flatnonzero(np.unpackbits(bitmask[b].view(np.uint8), bitorder="little"))
+        np.testing.assert_array_equal(bits, tokens)
+    return len(states)

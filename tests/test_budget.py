@@ -15,7 +15,6 @@ from constrained_gpt.checkpoint_common import Checkpoint
 from constrained_gpt.decoding import STRATEGIES, Options, Path
 from constrained_gpt.decoding.batch import Batch
 from constrained_gpt.decoding.stream import sample_lines
-from constrained_gpt.engine import Engine
 from constrained_gpt.finetune.validity import free_samples
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.kernels import mask as km
@@ -24,7 +23,9 @@ from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lattice.budget import budget_of, walk
 from constrained_gpt.lexicon import Form
 from constrained_gpt.lexicon.typography import Typography
-from constrained_gpt.model import GPT, GPTConfig
+from constrained_gpt.model import GPT
+from constrained_gpt.model_config import GPTConfig
+from constrained_gpt.torch_engine import TorchEngine
 
 TOKENIZER = toy.ToyTokenizer()
 SIZES = (2, 4)
@@ -144,13 +145,14 @@ def checkpoint(table: np.ndarray | None, rope: bool = False) -> Checkpoint:
         config = replace(config, state_lines=0, state_left=0)
     else:
         state["transformer.wse.weight"] = torch.from_numpy(table)
-    return Checkpoint(config, state, TOKENIZER, "tiny")  # type: ignore[arg-type]
+    arrays = {name: tensor.detach().numpy() for name, tensor in state.items()}
+    return Checkpoint(config, arrays, TOKENIZER, "tiny")  # type: ignore[arg-type]
 
 
 ROWS = sum(SIZES) + 1
 NOTHING = np.zeros((ROWS, 32), np.float32)
 LEARNED = np.random.default_rng(5).normal(0, 0.3, (ROWS, 32)).astype(np.float32)
-ENGINES = {"float32": Engine.from_checkpoint, "int8": Int8Engine.from_checkpoint}
+ENGINES = {"float32": TorchEngine.from_checkpoint, "int8": Int8Engine.from_checkpoint}
 
 
 def write(engine: Any, lattice: Lattice, strategy: str, **more: Any) -> list[Path]:

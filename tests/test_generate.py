@@ -108,7 +108,9 @@ def test_the_number_of_threads_changes_nothing(engine: Engine) -> None:
         texts = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
+            engine.forget_prompts()
             texts.append([p.text for p in generate("rain", 3, model=engine, seed=5)])
+            assert torch.get_num_threads() == threads  # nothing else sets them
     finally:
         torch.set_num_threads(before)
     assert texts[0] == texts[1]

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 
 from .. import prompts
+from ..lexicon import Form
+from ..lexicon.form import FORMS
 from ..lexicon.function_words import DANGLING
 from ..tokenizer import Tokenizer
 from .prepare import Tags, checked_card
@@ -54,7 +56,11 @@ class Poems:
         tokenizer: Tokenizer,
         *,
         rows: np.ndarray | None = None,
+        style: str = prompts.TAGS,
     ) -> None:
+        """rows: some of the split's poems. style: how a poem is asked for, one of
+        `prompts.STYLES`; a model is trained by its tags, others are measured in their own way."""
+        self.style = style
         self.card = checked_card(data, tokenizer)
         self.tokenizer = tokenizer
         folder = Path(data)
@@ -86,6 +92,16 @@ class Poems:
         found = self._records[int(self.rows[index])]
         return Tags(**{**found, "kigo": tuple(found["kigo"]), "seasons": tuple(found["seasons"])})
 
+    def asked(self, index: int, draw: np.random.Generator) -> tuple[list[int], int]:
+        """The ids of a prompt for a poem, and the token that ends the poem after it."""
+        if self.style == prompts.TAGS:
+            return self.tokenizer.encode(self.prompt(index, draw)), self.tokenizer.eos
+        tags = self.tags(index)
+        found = prompts.build(
+            self.tokenizer, tags.topic or "anything", form_of(tags.form), self.style
+        )
+        return list(found.ids), found.end
+
     def prompt(self, index: int, draw: np.random.Generator) -> str:
         """A line of tags for a poem, some left out by chance."""
         tags = self.tags(index)
@@ -94,16 +110,21 @@ class Poems:
         if tags.kigo:
             which = int(draw.integers(len(tags.kigo)))
             season, kigo = tags.seasons[which], tags.kigo[which]
-        own = [w for w in _words(tags.text) if w not in DANGLING and len(w) > 3]
         topic = tags.topic
-        if own and (not topic or chance[3] < OWN_WORD):
-            topic = own[int(draw.integers(len(own)))]
+        if not topic or chance[3] < OWN_WORD:
+            topic = self.own_word(tags, draw) or topic
         return prompts.tags(
             tags.form,
             season if chance[0] >= DROPOUT["season"] else "",
             kigo if chance[1] >= DROPOUT["kigo"] else "",
             topic if chance[2] >= DROPOUT["topic"] else "",
         )
+
+    @staticmethod
+    def own_word(tags: Tags, draw: np.random.Generator) -> str:
+        """A word of the poem that it may be said to be about, by chance."""
+        own = [w for w in _words(tags.text) if w not in DANGLING and len(w) > 3]
+        return own[int(draw.integers(len(own)))] if own else ""
 
     def poem(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens (T,) with the end, and states (T + 1,), the first for the poem's start."""
@@ -117,8 +138,9 @@ class Poems:
         """These poems, each after a line of tags that its own numbers choose."""
         rows = []
         for index, draw in zip(indices, draws, strict=True):
-            asked = self.tokenizer.encode(self.prompt(index, draw))
+            asked, end = self.asked(index, draw)
             tokens, states = self.poem(index)
+            tokens[-1] = end
             rows.append((asked, tokens, states))
         t = max(len(asked) + len(tokens) for asked, tokens, _ in rows) - 1
         x = np.full((len(rows), t), self.tokenizer.eos, np.int64)
@@ -165,6 +187,11 @@ class Poems:
             order = np.random.default_rng([seed, epoch]).permutation(len(self))
             self._known = known = (seed, epoch, order)
         return known[2]
+
+
+def form_of(name: str) -> Form:
+    """A form by its name or its counts."""
+    return FORMS[name] if name in FORMS else Form.of(*map(int, name.split("-")))
 
 
 class _Lines:

@@ -1,23 +1,34 @@
-"""Held-out loss of a model on prepared poems: nats a token, nats a poem, perplexity.
+"""How good a model is on held-out poems: loss, what the mask takes from it, what it writes freely.
 
-Knows a model's logits and batches of poems; knows no form. Called by the trainer and by `haiku
+Knows a model's logits, batches of poems and the lattice of a form's lines; draws nothing under a
+mask (that is `haiku write`, measured by `haiku eval`). Called by the trainer and by `haiku
 evaluate`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .. import prompts
+from ..lattice import Lattice, compile
+from ..lexicon import SEASONS, Form, Lexicon, find_kigo, validate
+from ..lexicon.function_words import DANGLING
+from ..lexicon.normalize import words
 from ..model import GPT
-from .batches import Batch, Poems
+from ..tokenizer import Tokenizer
+from .batches import Batch, Poems, form_of
+from .prepare import bare
+from .validity import free_samples
 
 _ROWS = 32  # poems read at a time
+_EACH = 10  # free draws after one prompt
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,44 @@ def evaluate(model: GPT, poems: Poems, seed: int, *, most: int | None = None) ->
     return Evaluation(total / tokens, total / len(chosen), tokens, len(chosen))
 
 
+@dataclass(frozen=True)
+class Report:
+    """What `haiku evaluate` says of a model. Nats are natural logarithms.
+
+    loss, poem_loss  held-out, in nats a token and a poem, over `poems` poems
+    z_loss           nats a held-out poem that the mask of its form's lines takes away: the sum of
+                     -log of the probability that the model leaves to allowed tokens, over the
+                     `z_poems` poems that the lattice can spell
+    validity         share of `samples` free draws at temperature 1 that have the form's lines, with
+                     `validity_error`, one standard error
+    season, topic    share of free draws that hold a season word of the season asked for; a word of
+                     the topic asked for
+    """
+
+    model: str
+    split: str
+    loss: float
+    perplexity: float
+    poem_loss: float
+    tokens: int
+    poems: int
+    z_loss: float
+    z_poems: int
+    validity: float
+    validity_error: float
+    season: float
+    topic: float
+    samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: rounded, and None for what was not measured."""
+        found = asdict(self)
+        for name, value in found.items():
+            if isinstance(value, float):
+                found[name] = None if math.isnan(value) else round(value, 6)
+        return found
+
+
 def evaluate_files(
     data: str | Path,
     *,
@@ -71,19 +120,118 @@ def evaluate_files(
     split: str = "val",
     device: str = "auto",
     most: int | None = None,
-) -> dict[str, Any]:
-    """Loss of a model, given by name or path, on the held-out split of a prepared folder."""
+    samples: int = 0,
+    seed: int = 0,
+) -> Report:
+    """Measure a model, given by name or path, on the held-out split of a prepared folder, each
+    poem asked for in the model's own way.
+
+    most: read so many poems at most. samples: free draws for validity and adherence; 0: none.
+    """
     from .train import build, device_of
 
+    if samples < 0 or (most is not None and most < 1):
+        raise ValueError(f"samples={samples}, most={most}: give a positive number, or leave it out")
     gpt, checkpoint = build(model)
     gpt.to(device_of(device))
-    result = evaluate(gpt, Poems(data, split, checkpoint.tokenizer), 0, most=most)
-    return {
-        "model": model,
-        "split": split,
-        "loss": round(result.loss, 6),
-        "perplexity": round(result.perplexity, 4),
-        "poem_loss": round(result.poem_loss, 4),
-        "tokens": result.tokens,
-        "poems": result.poems,
-    }
+    tokenizer = checkpoint.tokenizer
+    style = checkpoint.prompt_style or tokenizer.chat or "page"
+    poems = Poems(data, split, tokenizer, style=style)
+    lattices = Lattices(tokenizer)
+    found = evaluate(gpt, poems, seed, most=most)
+    z_loss, z_poems = form_losses(gpt, poems, lattices, seed, most)
+    free = _free(gpt, poems, lattices, samples, seed) if samples else (math.nan,) * 3
+    validity = free[0]
+    return Report(
+        model=model, split=split, loss=found.loss, perplexity=found.perplexity,
+        poem_loss=found.poem_loss, tokens=found.tokens, poems=found.poems, z_loss=z_loss,
+        z_poems=z_poems, validity=validity,
+        validity_error=math.sqrt(validity * (1 - validity) / samples) if samples else math.nan,
+        season=free[1], topic=free[2], samples=samples,
+    )  # fmt: skip
+
+
+class Lattices:
+    """The lattice of each form's lines, made when first asked for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[tuple[str, int], Lattice] = {}
+
+    def __call__(self, form: Form, end: int) -> Lattice:
+        key = (form.name, end)
+        if key not in self._known:
+            self._known[key] = compile(
+                bare(form), Lexicon.default(), self._tokenizer, policy="all", end=end
+            )
+        return self._known[key]
+
+
+@torch.no_grad()
+def form_losses(
+    model: GPT, poems: Poems, lattices: Lattices, seed: int, most: int | None = None
+) -> tuple[float, int]:
+    """Mean of what the mask takes from the model on each held-out poem, in nats, and of how many:
+    those that the lattice can spell."""
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    losses_: list[float] = []
+    for index in range(len(poems) if most is None else min(most, len(poems))):
+        if not poems.poem(index)[1].any():
+            continue  # the lattice cannot spell it
+        batch = poems.held_out([index], seed)
+        path = batch.y[0][batch.counts[0]].tolist()
+        lattice = lattices(form_of(poems.tags(index).form), path[-1])
+        moved = batch.to(device)
+        hidden = model.hidden(moved.x, moved.states)[moved.counts]
+        log_p = model.lm_head(hidden).float().log_softmax(-1).cpu().numpy()  # (T, V)
+        row, loss = lattice.start(), 0.0
+        for token, here in zip(path, log_p, strict=True):
+            allowed = lattice.allowed(row[0])
+            if token not in allowed:
+                break  # a mark or a capital where the lattice puts none
+            loss -= float(np.logaddexp.reduce(here[allowed].astype(np.float64)))
+            lattice.advance(row, np.array([token]))
+        else:
+            losses_.append(max(0.0, loss))
+    model.train(was_training)
+    return (float(np.mean(losses_)) if losses_ else math.nan), len(losses_)
+
+
+def _free(
+    model: GPT, poems: Poems, lattices: Lattices, samples: int, seed: int
+) -> tuple[float, float, float]:
+    """Shares of free draws in form, with the season asked for, with a word of the topic.
+
+    A season in turn is asked for, with the topic of a held-out poem: the one it came with, or a
+    word of it.
+    """
+    valid = season_met = topic_met = 0
+    prompts_ = min(len(poems), max(1, samples // _EACH))
+    for which in range(prompts_):
+        each = samples // prompts_ + (which < samples % prompts_)
+        draw = np.random.default_rng([seed, which])
+        tags = poems.tags(which)
+        season, topic = SEASONS[which % len(SEASONS)], tags.topic or poems.own_word(tags, draw)
+        form = form_of(tags.form)
+        asking = prompts.build(
+            poems.tokenizer, topic or "anything", replace(form, kigo=season), poems.style
+        )
+        newline = poems.tokenizer.encode("\n")[0]
+        texts = free_samples(
+            model, poems.tokenizer, asking.ids, asking.end, lattices(form, asking.end),
+            [np.random.default_rng([seed, which, i]) for i in range(each)],
+            lines=len(form.lines) if asking.end == newline else None,
+        )  # fmt: skip
+        about = {_root(w.key) for w in words(topic)} - DANGLING
+        for text in texts:
+            valid += validate(text, bare(form), policy="any").valid
+            season_met += any(season in kigo.seasons for kigo in find_kigo(text))
+            topic_met += bool(about & {_root(w.key) for w in words(text)})
+    return valid / samples, season_met / samples, topic_met / samples
+
+
+def _root(word: str) -> str:
+    """A word without the ending that most plurals have."""
+    return word.removesuffix("es") if word.endswith(("ses", "xes", "ches")) else word.rstrip("s")

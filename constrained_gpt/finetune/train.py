@@ -27,11 +27,10 @@ from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
 from ..lattice import Lattice, compile
 from ..lexicon import Form, Lexicon
-from ..lexicon.form import FORMS
 from ..model import GPT
 from ..model_config import GPTConfig
 from . import lora
-from .batches import Poems
+from .batches import Poems, form_of
 from .evaluate import evaluate, losses
 from .prepare import bare, read_card, tokenizer_of
 from .validity import free_samples, valid_share
@@ -184,7 +183,7 @@ def begun(config: TrainConfig) -> tuple[GPT, Checkpoint]:
         )  # fmt: skip
         with _seeded(config.seed):
             model = GPT(shape)
-        return model, Checkpoint(shape, model.state_dict(), tokenizer, SCRATCH)
+        return model, Checkpoint(shape, {}, tokenizer, SCRATCH)
     checkpoint = load(config.init)
     shape = replace(checkpoint.config, dropout=config.dropout)
     if config.budget and not shape.n_states:
@@ -501,10 +500,9 @@ class _Run:
             form = form_of(self.held.tags(which).form)
             ids = self.tokenizer.encode(self.held.prompt(which, draw))
             draws = [np.random.default_rng([config.seed, which, i]) for i in range(each)]
-            with autocast_of(self.device, "float32"):
-                texts = free_samples(
-                    self.model, self.tokenizer, ids, self.tokenizer.eos, self._lattice(form), draws
-                )
+            texts = free_samples(
+                self.model, self.tokenizer, ids, self.tokenizer.eos, self._lattice(form), draws
+            )
             good += valid_share(texts, bare(form)) * each
             count += each
         return good / count
@@ -539,13 +537,14 @@ class _Run:
             "iter_num": done,
             "config": said,
         }
+        if config.lora:
+            state["lora"] = lora.adapter(own)
         more = {
             "best_val_loss": self.best,
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
             "stale": self.stale,
             "tokens": self.tokens,
-            "lora": lora.adapter(own) if config.lora else {},
         }
         if improved:
             _save(self.out / BEST, state)
@@ -569,11 +568,6 @@ class _Learner(torch.nn.Module):
 
     def forward(self, batch: Any) -> torch.Tensor:
         return losses(self.model, batch).sum()
-
-
-def form_of(name: str) -> Form:
-    """A form by its name or its counts."""
-    return FORMS[name] if name in FORMS else Form.of(*map(int, name.split("-")))
 
 
 def _said(val_loss: float, validity: float) -> str:

@@ -40,11 +40,13 @@ def free_samples(
     *,
     temperature: float = 1.0,
     longest: int = LONGEST,
+    lines: int | None = None,
 ) -> list[str]:
     """One text from each generator after a prompt, in the model's own distribution, no token
     forbidden; what does not end within `longest` tokens is cut off there.
 
-    lattice: what a budget-aware model is told by; None: it is told nothing.
+    lattice: what a budget-aware model is told by; None: it is told nothing. lines: after so many
+    `end` tokens a text is over, for a model to which a line break is the end (None: the first).
     """
     was_training = model.training
     model.eval()
@@ -78,10 +80,11 @@ def free_samples(
                 for c, u in zip(p, uniforms, strict=True)
             ]
         )
-        for i, token in zip(going.tolist(), tokens.tolist(), strict=True):
-            if token != end:
-                written[i].append(token)
-        stay = np.flatnonzero(tokens != end)
+        over = np.zeros(len(going), bool)
+        for place, (i, token) in enumerate(zip(going.tolist(), tokens.tolist(), strict=True)):
+            written[i].append(token)
+            over[place] = token == end and written[i].count(end) >= (lines or 1)
+        stay = np.flatnonzero(~over)
         going, tokens = going[stay], tokens[stay]
         if not len(going):
             break
@@ -101,7 +104,10 @@ def free_samples(
         hidden = model.step(read, cache, tensor(states))
     model.train(was_training)
     limit = tokenizer.n_vocab  # a padded vocabulary has ids that spell nothing
-    return [tokenizer.decode([t for t in tokens if t < limit]) for tokens in written]
+    return [
+        tokenizer.decode([t for t in tokens if t < limit and (lines or t != end)]).rstrip("\n")
+        for tokens in written
+    ]
 
 
 def _goes_on(lattice: Lattice, row: np.ndarray, token: int) -> bool:

@@ -85,6 +85,24 @@ def _ranges(keys: np.ndarray, n: int) -> np.ndarray:
     return np.searchsorted(keys, np.arange(n + 1)).astype(np.int32)
 
 
+def _tells(
+    spot: np.ndarray, of: np.ndarray, part: np.ndarray, word: np.ndarray, most: int
+) -> np.ndarray:
+    """Which rhyming words can tell (see `kernels.book`), if ends forbid `most` rhyme parts at most.
+
+    spot, of (types), part, word: int (pairs of a word and one of its rhyme parts,).
+    """
+    first = (spot.astype(np.int64) >> 2) * (int(of.max(initial=0)) + 1) + of  # token and type
+    # A word of several parts may be refused for one of them; it is not counted on.
+    alone = np.bincount(word)[word] == 1
+    pairs = np.unique(np.stack([first[alone], part[alone]], axis=1), axis=0)
+    groups, parts = np.unique(pairs[:, 0], return_counts=True)
+    at = np.minimum(np.searchsorted(groups, first), max(len(groups) - 1, 0))
+    known = (groups[at] == first) if len(groups) else np.zeros(len(first), bool)
+    safe = known & (np.where(known, parts[at] if len(parts) else 0, 0) > most)
+    return (spot & 3 != 1) | ~safe
+
+
 def book_of(
     tables: km.Tables,
     rules: Rules,
@@ -135,7 +153,12 @@ def book_of(
     own_top = top[unit_of[word, 0]]
     many = tables.hi[own_top] - tables.lo[own_top] > 1
     spot = 4 * position[word] + 2 * (tables.unit[own_top] == unit_of[word, 0]) + many
+    run = part * len(shapes) + shape
+    rhyming = np.stack([spot, unit_of[word, 0], rules.type_of[word], sound_onset[by]], axis=1)
     special = alive.special_words()
+    tells = np.ones(len(word), bool)
+    if not len(special):
+        tells = _tells(spot, rhyming[:, 2], part, word, (len(rules.lines) - 1) * rules.most_parts)
     special = special[np.argsort(position[special], kind="stable")]
     scalars = {
         "n_order": len(order),
@@ -188,11 +211,11 @@ def book_of(
             "odd_column": odd_column,
             "column_start": _ranges(rules.column[by_column], season.next.shape[1]),
             "column_word": by_column,
-            "run_start": _ranges(part * len(shapes) + shape, n_parts * len(shapes)),
-            "rhyming": np.stack(
-                [spot, unit_of[word, 0], rules.type_of[word], sound_onset[by]], axis=1
-            ),
+            "run_start": _ranges(run, n_parts * len(shapes)),
+            "rhyming": rhyming,
             "word_of_rhyme": word,
+            "telling_start": _ranges(run[tells], n_parts * len(shapes)),
+            "telling": rhyming[tells],
             "special": special,
             "left_after": np.array([sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))]),
             "lines": np.array(rules.lines),
@@ -268,10 +291,8 @@ class Boundary:
         with self._lock:
             return {
                 **{name: getattr(self._entries, name) for name in _KEPT},
-                **{
-                    name: getattr(self._entries, name)[: self._entries.used[kb.U_ARENA]]
-                    for name in ("units", "without")
-                },
+                "units": self._entries.units[: self._entries.used[kb.U_ENTRIES]],
+                "without": self._entries.without[: self._entries.used[kb.U_ARENA]],
                 "position": self._position[: self._entries.used[kb.U_ARENA]],
                 "outlook": self._outlook[: self._entries.used[kb.U_ARENA]],
                 "bits": self._bits[: self._entries.used[kb.U_ENTRIES]],
@@ -326,6 +347,9 @@ class Boundary:
             }
             for name, values in more.items():
                 tables[name] = np.concatenate([tables[name], np.array(values, np.int32)])
+            if len({part for part, _ in sounds}) > self._compiled.rules.most_parts:
+                # More than was counted on: every word may tell now.
+                tables["telling_start"], tables["telling"] = tables["run_start"], tables["rhyming"]
             wider = len(alive.crucial_sets) != scalars["n_crucial"]
             scalars["n_crucial"] = len(alive.crucial_sets)
             self.book = bk.written(scalars, tables)
@@ -345,7 +369,7 @@ class Boundary:
         rows[:n] = states
         which = np.empty(n, np.int64)
         drop_start, extra_start = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
-        done = 0
+        done, forgotten = 0, False
         while True:
             done = kb.fill_masks(
                 self.book, self._reals, self._entries, rows, done, self._position, which,
@@ -353,33 +377,36 @@ class Boundary:
             )  # fmt: skip
             if done == n:
                 return which, drop_start, extra_start
-            if self._make(rows[n]):
-                done = 0  # the entries of before are forgotten
+            if self._full() and not forgotten:
+                self.forget()
+                done, forgotten = 0, True  # once: a large batch may need more than is kept
+            else:
+                self._make(rows[n])
 
-    def _make(self, row: np.ndarray) -> bool:
-        """Make what the kernel needs next. True: everything was forgotten to make room for it."""
-        kind, *of = self._need.tolist()
+    def _full(self) -> bool:
+        """Is there too much kept for what the kernel needs next?"""
         used = self._entries.used
+        return self._need[0] != kb.NEED_ROOM and bool(
+            used[kb.U_LINES] >= _LINES
+            or used[kb.U_BASES] >= _BASES
+            or used[kb.U_ARENA] + len(self.order) > max(_ARENA, 4 * len(self.order))
+        )
+
+    def _make(self, row: np.ndarray) -> None:
+        """Make what the kernel needs next."""
+        kind, *of = self._need.tolist()
         if kind == kb.NEED_ROOM:
             size = 2 * len(self._drop) + 4 * (len(self.order) + int(self.book[bk.N_WIDEST]))
             self._drop = _grown(self._drop, size)
             self._extra = _grown(self._extra, size)
             self._extra_outlook = _grown(self._extra_outlook, size)
-            return False
-        if (
-            used[kb.U_LINES] >= _LINES
-            or used[kb.U_BASES] >= _BASES
-            or used[kb.U_ARENA] + len(self.order) > max(_ARENA, 4 * len(self.order))
-        ):
-            self.forget()
-            return True
+            return
         if kind == kb.NEED_SOUND:
             self._add_sound(*of)
         elif kind == kb.NEED_LINE:
             self._add_line(*of)
         else:
             self._add_base(row, bool(of[0]), of[1])
-        return False
 
     def forget(self) -> None:
         """Start anew with no entries; masks given out stay good."""
@@ -408,7 +435,7 @@ class Boundary:
             codes=np.zeros((16, int(book[bk.N_TYPES])), np.int16),
             hope=np.zeros((16, 4 * n_shapes), np.float64),
             lines=np.zeros((self._n_lines, width), np.int64),
-            units=np.zeros(4 * n_order, np.int32),
+            units=np.zeros((16, n_order), np.int16),
             without=np.zeros(4 * n_order, np.float32),
             found=_slots(256),
             patch_found=_slots(2 * _PATCHES),
@@ -437,8 +464,8 @@ class Boundary:
     def _add_sound(self, so_far: int, crucial: int) -> None:
         following = self._sound_sets[so_far] | self._alive().crucial_sets[crucial]
         if following not in self._sound_numbers:
-            self._sound_numbers[following] = len(self._sound_sets)
-            self._sound_sets.append(following)
+            self._sound_sets.append(following)  # first: an interrupt may come between
+            self._sound_numbers[following] = len(self._sound_sets) - 1
         self._found(so_far, kb.OF_SOUND | crucial, self._sound_numbers[following])
 
     def _add_line(self, line: int, sounds: int) -> None:
@@ -483,15 +510,14 @@ class Boundary:
             )
             self._entries = entries
         if used[kb.U_ENTRIES] == len(self._bits):
-            self._bits = _grown(self._bits, 2 * len(self._bits))
+            self._bits = _grown(self._bits, 2 * len(self._bits) + 16)
+            entries = self._entries = entries._replace(units=_grown(entries.units, len(self._bits)))
         if used[kb.U_ARENA] + len(self.order) > len(self._position):
-            size = 2 * len(self._position)
+            # doubled, and an entry more: what comes from the disk is as short as its entries
+            size = 2 * len(self._position) + len(self.order)
             self._position = _grown(self._position, size)
             self._outlook = _grown(self._outlook, size)
-            entries = entries._replace(
-                units=_grown(entries.units, size), without=_grown(entries.without, size)
-            )
-            self._entries = entries
+            entries = self._entries = entries._replace(without=_grown(entries.without, size))
         number = kb.add_base(
             self.book, self._reals, entries, row, at_start, ready,
             self._position, self._outlook, self._bits,
@@ -499,8 +525,9 @@ class Boundary:
         # One state's entry is often another's.
         begin, stop = entries.base[number, kb.B_START : kb.B_STOP + 1].tolist()
         content = hashlib.sha256()
-        for array in (self._position, self._outlook, entries.units, entries.without):
+        for array in (self._position, self._outlook, entries.without):
             content.update(array[begin:stop].data)
+        content.update(entries.units[entries.base[number, kb.B_ENTRY]].data)
         same = self._contents.setdefault(content.digest(), number)
         if same != number:
             shared = slice(kb.B_ENTRY, kb.B_PREFIX + 1)

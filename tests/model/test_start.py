@@ -19,6 +19,7 @@ from constrained_gpt import cache, checkpoint, checkpoint_common, device, int8_m
 from constrained_gpt.engine import Engine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.int8_model import Int8Model
+from constrained_gpt.kernels._team import Team
 from constrained_gpt.model_config import GPTConfig
 
 TESTS = Path(__file__).parent.parent
@@ -125,7 +126,7 @@ def test_the_version_says_what_the_quantiser_makes() -> None:
     for name in sorted(arrays.keys() - {"cos", "sin"}):  # these may differ by processor
         digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
         digest.update(arrays[name].tobytes())
-    assert (int8_model.VERSION, digest.hexdigest()[:16]) == (2, "178fb152a36d684b")
+    assert (int8_model.VERSION, digest.hexdigest()[:16]) == (3, "178fb152a36d684b")
 
 
 def test_the_engine_from_the_cache_gives_the_same_logits(saved: Any, folder: Path) -> None:
@@ -138,6 +139,36 @@ def test_the_engine_from_the_cache_gives_the_same_logits(saved: Any, folder: Pat
         steps.append(np.vstack([logits, engine.decode_step(kept, np.array([9, 2]))]))
     np.testing.assert_array_equal(steps[0], steps[1])
     np.testing.assert_array_equal(steps[0], steps[2])
+
+
+@pytest.mark.parametrize("base", [None, "base"])
+def test_a_nanogpt_checkpoint_from_the_cache_needs_no_torch(
+    base: str | None, saved: Any, folder: Path, tmp_path: Path
+) -> None:
+    """Its format is torch's own, and so is where it says whose tokens it uses."""
+    torch = pytest.importorskip("torch")
+    from constrained_gpt.model import GPT
+
+    changes: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 8, "block_size": 16}
+    content: dict[str, Any] = {}
+    if base is None:
+        changes["vocab_size"] = 50304
+    else:
+        changes["vocab_size"] = 300
+        content["config"] = {"model": str(saved("gpt2")[0])}
+    model = GPT(GPTConfig(**changes))
+    path = tmp_path / "ckpt.pt"
+    torch.save({"model": model.state_dict(), "model_args": changes, **content}, path)
+    wanted = Engine.from_pretrained(path, dtype="int8")
+    code = (
+        "from constrained_gpt import from_pretrained\n"
+        f"engine = from_pretrained({str(path)!r}, dtype='int8')\n"
+        "print(engine.tokenizer.content_hash, float(engine.prefill([1, 2], 1, 1)[1].sum()))"
+    )
+    printed, modules = loaded(code, folder)
+    total = float(wanted.prefill([1, 2], 1, 1)[1].sum())
+    assert printed == f"{wanted.tokenizer.content_hash} {total}"
+    assert "torch" not in modules
 
 
 # which device, found out without torch
@@ -191,6 +222,21 @@ def test_a_gpu_is_found_and_torch_asked_only_where_there_may_be_one(
             device.resolve("cuda")
     with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
         device.resolve("tpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a Linux call")
+@pytest.mark.parametrize(
+    ("asked", "allowed", "wanted"),
+    [("1", 2, 1), ("2", 2, 2), ("64", 2, 2), ("64", 1, 1), (None, 1, 1), ("", 2, 2), ("x", 2, 2)],
+)
+def test_threads_are_as_many_as_asked_and_allowed(
+    asked: str | None, allowed: int, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert Team().threads == wanted
 
 
 def test_auto_is_what_torch_says_on_this_machine() -> None:
