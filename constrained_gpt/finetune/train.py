@@ -84,6 +84,7 @@ class TrainConfig:
     fold: int | None = None  # held out of the training split instead of the validation split
     precision: str = "auto"  # bfloat16 where the device multiplies it fast
     compile: bool = False
+    tensorboard: bool = False  # in out/tensorboard
     seed: int = 1337
     device: str = "auto"
 
@@ -243,6 +244,20 @@ def crew_of(device: torch.device) -> Crew:
     return Crew(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
+def board_of(config: TrainConfig) -> Any:
+    """A writer for TensorBoard, if it is asked for."""
+    if not config.tensorboard:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out; "
+            f"{METRICS} has the same figures"
+        ) from None
+    return SummaryWriter(str(Path(config.out) / "tensorboard"))
+
+
 class _Stop:
     """Ctrl-C or a plea to end is heeded once the step is done; a second Ctrl-C at once."""
 
@@ -283,10 +298,12 @@ def train(
     *,
     log: Callable[[str], None] = print,
     progress: Callable[[int, int], object] | None = None,
+    watch: Callable[[int, float], object] | None = None,
 ) -> dict[str, Any]:
     """Train as the configuration says; returns the losses. Ctrl-C keeps all that was learned.
 
-    progress: called with (steps done, steps in all).
+    progress: called with (steps done, steps in all). watch: called with (steps done, held-out loss)
+    once these are saved; what it raises ends the run.
     """
     device = device_of(config.device)
     crew = crew_of(device)
@@ -298,7 +315,7 @@ def train(
             f"of the {crew.size} processes that share it; raise it"
         )
     with _seeded(config.seed + crew.rank):
-        return _Run(config, device, crew, log, progress).train()
+        return _Run(config, device, crew, log, progress, watch).train()
 
 
 class _Run:
@@ -311,7 +328,10 @@ class _Run:
         crew: Crew,
         log: Callable[[str], None],
         progress: Callable[[int, int], object] | None,
+        watch: Callable[[int, float], object] | None,
     ) -> None:
+        self.watch = watch
+        self.board = board_of(config) if crew.leads else None
         self.out = Path(config.out)
         if crew.leads:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -414,9 +434,9 @@ class _Run:
                 if self.crew.leads:
                     shown = (val_loss, math.exp(min(val_loss, 700.0)), validity)
                     held = [("" if math.isnan(v) else v) if due else "" for v in shown]
-                    _append_metrics(
-                        metrics, (done, self.tokens, lr, loss, *held, norm, round(rate, 1))
-                    )
+                    row = (done, self.tokens, lr, loss, *held, norm, round(rate, 1))
+                    _append_metrics(metrics, row)
+                    self._show(done, row)
                 if self.progress is not None:
                     self.progress(done, config.max_iters)
                 tired = bool(config.patience) and due and self.stale >= config.patience
@@ -427,6 +447,8 @@ class _Run:
                         f"step {done}: loss {loss:.4f}, {_said(val_loss, validity)}, lr {lr:.2e}, "
                         f"{rate:.0f} tokens/s"
                     )
+                if due and self.watch is not None:
+                    self.watch(done, val_loss)
                 if stop.asked:
                     self.log(f"stopped after step {done}; go on with --resume")
                     if stop.asked == signal.SIGINT:
@@ -442,6 +464,14 @@ class _Run:
             "best": self.best,
             "validity": validity,
         }
+
+    def _show(self, done: int, row: tuple[object, ...]) -> None:
+        """The row of the metrics on TensorBoard, where that is asked."""
+        if self.board is not None:
+            for name, value in zip(COLUMNS[1:], row[1:], strict=True):
+                if value != "":
+                    self.board.add_scalar(name, value, done)
+            self.board.flush()
 
     def _step(self, step: int, lr: float) -> tuple[float, float, int]:
         """One step; its loss, the gradient's norm and the tokens it learned from."""
