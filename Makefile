@@ -1,4 +1,5 @@
-# One command a purpose: haiku, test, lint, bench, bench-smoke, peers, clean. All is installed into .venv.
+# One command a purpose: haiku, test, lint, bench, bench-smoke, peers, engines, clean. All is installed into
+# .venv.
 #
 #   make haiku PROMPT="first snow" N=3 SEASON=winter SEED=7
 #   make test PYTHON=python3.12
@@ -28,7 +29,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: haiku install dev weights test lint types format bench bench-smoke peers readme clean help
+.PHONY: haiku install dev weights test lint types format bench bench-smoke peers engines masks pictures readme \
+        clean help
 
 help:
 	@sed -n '/^# One/,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +69,16 @@ bench-smoke: $(VENV)/.dev $(VENV)/.weights
 # Syllable counters side by side: make peers ARGS="--corpus FILE --node-modules FOLDER/node_modules"
 peers: $(VENV)/.dev
 	$(BIN)/python bench/peers.py $(ARGS)
+
+# Engines side by side, and what grammars' masks cost. The others come with: pip install -e '.[engines]'
+engines: $(VENV)/.dev
+	$(BIN)/python bench/decoding_peers.py $(ARGS)
+
+masks: $(VENV)/.dev
+	$(BIN)/python bench/mask_peers.py $(ARGS)
+
+pictures: $(VENV)/.dev
+	$(BIN)/python bench/plots.py
 
 readme: $(VENV)/.dev
 	$(BIN)/python bench/readme.py

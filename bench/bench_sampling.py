@@ -139,8 +139,11 @@ class World:
 
 @lru_cache(maxsize=1)
 def world(n_words: int) -> World:
+    """A batch, made and proved once."""
     torch.manual_seed(0)
-    return World(n_words)
+    made = World(n_words)
+    made.prove(400 if n_words == N_WORDS else 64)
+    return made
 
 
 def threads(of: World) -> str:
@@ -150,7 +153,6 @@ def threads(of: World) -> str:
 @pytest.mark.parametrize("way", WAYS)
 def test_draw(benchmark: BenchmarkFixture, way: str) -> None:
     of = world(SMALL if benchmark.disabled else N_WORDS)
-    of.prove(64 if benchmark.disabled else 400)
     benchmark.pedantic(of.ways()[way], rounds=12 if "torch" in way else 200, warmup_rounds=1)
     benchmark.extra_info.update(
         name=f"draw with top-p, 64 rows: {way} ({threads(of)})",
@@ -158,10 +160,9 @@ def test_draw(benchmark: BenchmarkFixture, way: str) -> None:
     )  # fmt: skip
 
 
-def measure(n_words: int, draws: int, rounds: int) -> dict[str, Any]:
+def measure(n_words: int, rounds: int) -> dict[str, Any]:
     """Seconds of every way, in turn, so that a busy moment hits all alike; and the ratios."""
     of = world(n_words)
-    of.prove(draws)
     ways = of.ways()
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
@@ -198,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="small work")
     smoke = parser.parse_args().smoke
-    results = measure(SMALL, 64, 1) if smoke else measure(N_WORDS, 400, 15)
+    results = measure(SMALL, 1) if smoke else measure(N_WORDS, 15)
     for row in results["rows"]:
         print(f"{row['name']:<26} {row['median']:8.2f} {row['unit']}  ({row['low']:.2f} to "
               f"{row['high']:.2f})")  # fmt: skip

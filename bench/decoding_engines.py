@@ -23,12 +23,12 @@ from constrained_gpt.adapters.transformers import LatticeLogitsProcessor
 from constrained_gpt.checkpoint_common import Checkpoint
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.decoding.sampling import sample
-from constrained_gpt.engine import Engine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.kernels._team import processors, shared_team
 from constrained_gpt.kernels.mask import Masks
 from constrained_gpt.kernels.sampling import sample_masked
 from constrained_gpt.lattice import Lattice
+from constrained_gpt.torch_engine import TorchEngine
 
 Array = np.ndarray
 
@@ -75,7 +75,7 @@ class Ours:
 
     def __init__(self, task: Task, dtype: str) -> None:
         self.name, self.exact, self._task = f"constrained-gpt {dtype}", dtype == "float32", task
-        make = Engine if self.exact else Int8Engine
+        make = TorchEngine if self.exact else Int8Engine
         self._engine = make.from_checkpoint(task.checkpoint)
 
     def write(self, rows: int, new: int, seed: int, temperature: float) -> Array:
@@ -227,23 +227,33 @@ class LlamaCpp:
 
 
 def installed(task: Task, only: Sequence[str] = ()) -> tuple[list[DecodingEngine], dict[str, str]]:
-    """The engines there are, and the absent ones with why. only: names to begin with, if not
-    all."""
+    """The engines there are, ours first, and the absent ones with why. only: beginnings of the
+    names wanted, all if empty."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(task.threads)
-    twin = model_twins.transformers_twin(task.checkpoint)
-    loops = torch_decoding
+    twins: list[Any] = []  # transformers' model, once it is asked for
+
+    def twin() -> Any:
+        if not twins:
+            try:
+                twins.append(model_twins.transformers_twin(task.checkpoint))
+            except ModuleNotFoundError:
+                raise Absent("pip install transformers") from None
+        return twins[0]
+
+    def loop(name: str, how: Callable[..., torch.Tensor], int8: bool = False) -> TorchLoop:
+        return TorchLoop(task, name, how, int8)
+
+    cached, uncached = torch_decoding.with_cache, torch_decoding.without_cache
     makers: dict[str, Callable[[], DecodingEngine]] = {
         "constrained-gpt int8": lambda: Ours(task, "int8"),
         "constrained-gpt float32": lambda: Ours(task, "float32"),
-        "transformers float32": lambda: Transformers(task, twin),
-        "torch, no cache": lambda: TorchLoop(task, "torch, no cache", loops.without_cache, False),
-        "torch loop float32": lambda: TorchLoop(
-            task, "torch loop float32", loops.with_cache, False
-        ),
-        "torch loop int8": lambda: TorchLoop(task, "torch loop int8", loops.with_cache, True),
-        "CTranslate2 float32": lambda: CTranslate2(task, twin, "float32"),
-        "CTranslate2 int8": lambda: CTranslate2(task, twin, "int8"),
+        "transformers float32": lambda: Transformers(task, twin()),
+        "torch, no cache": lambda: loop("torch, no cache", uncached),
+        "torch loop float32": lambda: loop("torch loop float32", cached),
+        "torch loop int8": lambda: loop("torch loop int8", cached, int8=True),
+        "CTranslate2 float32": lambda: CTranslate2(task, twin(), "float32"),
+        "CTranslate2 int8": lambda: CTranslate2(task, twin(), "int8"),
         "llama.cpp Q8_0": lambda: LlamaCpp(task),
     }
     found: list[DecodingEngine] = []

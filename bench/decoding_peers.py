@@ -3,6 +3,7 @@
     python bench/decoding_peers.py                     GPT-2 124M, random weights
     python bench/decoding_peers.py --model 355M        or smollm2, the real one
     python bench/decoding_peers.py --batches 1 --engines constrained CTranslate2
+    python bench/decoding_peers.py --cpu               processor time, for a busy machine; not kept
     python bench/decoding_peers.py --smoke             a tiny model, a round, no figures kept
 
 Every engine has the same weights, prompt (16 tokens) and threads. Free: 24 tokens a row, drawn at
@@ -35,12 +36,13 @@ from pathlib import Path
 from typing import Any
 
 import decoding_engines as de
+import engine_tables
 import machine
 import model_twins
 import numpy as np
 import torch
 import torch_decoding
-from figures import keep, short
+from figures import keep
 from tqdm import tqdm
 
 from constrained_gpt.checkpoint import load
@@ -50,8 +52,8 @@ from constrained_gpt.lexicon import HAIKU, Lexicon, validate
 MODELS = (*model_twins.SHAPES, "smollm2")
 FORM = dataclasses.replace(HAIKU, kigo="any", rhyme="identical", dangling="forbidden")
 PROMPT = "All day the autumn rain has fallen on the roofs of this town, and the river goes on"
-PROMPT_TOKENS, NEW, BATCHES, ROUNDS = 16, 24, (1, 8, 64), 5
-SPENT = 15.0  # seconds, after which an engine has no further rounds at a batch
+PROMPT_TOKENS, NEW, BATCHES, ROUNDS = 16, 24, (1, 8, 64), 4
+SPENT = 10.0  # seconds, after which an engine has no further rounds at a batch
 REST = 0.25  # seconds between engines: OpenMP's threads go on spinning for a while
 INT8, FLOAT32 = "constrained-gpt int8", "constrained-gpt float32"
 OTHERS = {  # engine -> what it does, and how many times its haiku a second ours (int8) are to be
@@ -152,6 +154,7 @@ class Series:
     run: Callable[[int], Any] = dataclasses.field(repr=False)  # seed -> what was written
     seconds: list[float] = dataclasses.field(default_factory=list)
     tokens: list[int] = dataclasses.field(default_factory=list)
+    steps: list[int] = dataclasses.field(default_factory=list)  # of the longest row
 
     def rates(self) -> list[float]:
         """Tokens a second, by round."""
@@ -162,9 +165,7 @@ class Series:
         return [self.batch / s for s in self.seconds]
 
 
-def series_of(
-    engines: Sequence[de.DecodingEngine], batches: Sequence[int], smoke: bool
-) -> list[Series]:
+def series_of(engines: Sequence[de.DecodingEngine], batches: Sequence[int]) -> list[Series]:
     """What is to be timed, in order."""
     found = []
     for batch in batches:
@@ -173,7 +174,7 @@ def series_of(
                 Series(engine.name, "free", batch,
                        lambda seed, e=engine, b=batch: e.write(b, NEW, seed, 1.0))
             )  # fmt: skip
-            if hasattr(engine, "poems") and not (smoke and batch > 8):
+            if hasattr(engine, "poems"):
                 found.append(
                     Series(engine.name, "poems", batch,
                            lambda seed, e=engine, b=batch: e.poems(b, seed, 1.0))
@@ -181,30 +182,34 @@ def series_of(
     return found
 
 
-def take(series: Sequence[Series], task: de.Task, rounds: int, spent: float) -> None:
-    """Time everything, round by round; each thing runs once before, where that is not long."""
+def take(
+    series: Sequence[Series], task: de.Task, rounds: int, smoke: bool, clock: Callable[[], float]
+) -> None:
+    """Time everything, round by round; each thing runs once before, where that is not long, and
+    has no further round after SPENT seconds."""
     for batch in dict.fromkeys(one.batch for one in series):
         side_by_side = [one for one in series if one.batch == batch]
-        bar = tqdm(total=len(side_by_side) * (rounds + 1), desc=f"batch {batch}", leave=False)
-        for turn in range(-1, rounds):
+        bar = tqdm(
+            total=len(side_by_side) * (rounds + (not smoke)), desc=f"batch {batch}", leave=False
+        )
+        for turn in range(0 if smoke else -1, rounds):
             for one in side_by_side:
                 bar.set_postfix_str(f"{one.engine}, {one.mode}")
                 bar.update()
-                if sum(one.seconds) > spent:
+                if sum(one.seconds) > SPENT:
                     continue
-                time.sleep(REST)
-                began = time.perf_counter()
+                time.sleep(0 if smoke else REST)
+                began = clock()
                 written = one.run(100 + turn)
-                seconds = time.perf_counter() - began
+                seconds = clock() - began
                 if one.mode == "poems":
                     check_poems(written, task)
-                    tokens = sum(map(len, written))
                 else:
                     check_free(written, batch, task)
-                    tokens = written.size
-                if turn >= 0 or seconds > spent / 2:  # too long to be run for nothing
+                if turn >= 0 or seconds > SPENT / 2:  # too long to be run for nothing
                     one.seconds.append(seconds)
-                    one.tokens.append(tokens)
+                    one.tokens.append(sum(map(len, written)))
+                    one.steps.append(max(map(len, written)))
         bar.close()
 
 
@@ -253,8 +258,10 @@ def measure(
     only: Sequence[str] = (),
     rounds: int = ROUNDS,
     smoke: bool = False,
+    cpu: bool = False,
 ) -> dict[str, Any]:
-    """Prove and time everything; the results as they are kept."""
+    """Prove and time everything; the results as they are kept. cpu: by processor time, which leaves
+    llama.cpp out, for it has a process of its own."""
     checkpoint = load(model) if model == "smollm2" else model_twins.random_gpt2(model)
     prompt = tuple(checkpoint.tokenizer.encode(PROMPT))[:PROMPT_TOKENS]
     if len(prompt) != PROMPT_TOKENS:
@@ -265,9 +272,11 @@ def measure(
         engines, absent = de.installed(task, only)
         for name, why in absent.items():
             print(f"{name} is left out: {why}", file=sys.stderr)
+        if cpu:
+            engines = [engine for engine in engines if not engine.name.startswith("llama.cpp")]
         proofs = prove(engines, task)
-        series = series_of(engines, batches, smoke)
-        take(series, task, rounds, SPENT)
+        series = series_of(engines, batches)
+        take(series, task, rounds, smoke, time.process_time if cpu else time.perf_counter)
     rows = []
     for one in series:
         row = {"engine": one.engine, "mode": one.mode, "batch": one.batch}
@@ -275,7 +284,8 @@ def measure(
         if one.mode == "poems":
             lengths = [n / one.batch for n in one.tokens]
             rows.append({**row, "unit": "haiku/s", **spread(one.haiku()),
-                         "tokens_a_poem": statistics.mean(lengths)})  # fmt: skip
+                         "tokens_a_poem": statistics.mean(lengths),
+                         "longest": statistics.mean(one.steps)})  # fmt: skip
     return {
         "schema": 1, "machine": machine.card(), "model": model, "threads": task.threads,
         "prompt_tokens": PROMPT_TOKENS, "new_tokens": NEW, "rows": rows,
@@ -283,56 +293,23 @@ def measure(
     }  # fmt: skip
 
 
-def missed(ratio: dict[str, Any]) -> bool:
-    """Whether a ratio is not what is wanted of it."""
-    at_most, at_least = ratio.get("at_most", np.inf), ratio.get("at_least", -np.inf)
-    return not at_least <= ratio["median"] <= at_most
-
-
-def table(results: dict[str, Any]) -> str:
-    """The results as Markdown: tokens a second, poems a second, ratios."""
-    batches = sorted({row["batch"] for row in results["rows"]})
-    head = " | ".join(f"batch {batch}" for batch in batches)
-    lines = [f"| engine | {head} |", f"| --- |{' ---: |' * len(batches)}"]
-    for mode, unit, says in (
-        ("free", "tokens/s", "free, tokens/s"),
-        ("poems", "tokens/s", "haiku, tokens/s"),
-        ("poems", "haiku/s", "haiku/s"),
-    ):
-        kind = [r for r in results["rows"] if r["mode"] == mode and r["unit"] == unit]
-        for name in dict.fromkeys(row["engine"] for row in kind):
-            by = {row["batch"]: row for row in kind if row["engine"] == name}
-            cells = " | ".join(_cell(by[b]) if b in by else "-" for b in batches)
-            lines.append(f"| {name}: {says} | {cells} |")
-    lines += ["", f"| ratio, in the same rounds | {head} |", f"| --- |{' ---: |' * len(batches)}"]
-    for name in dict.fromkeys(ratio["name"] for ratio in results["ratios"]):
-        of = {r["batch"]: r for r in results["ratios"] if r["name"] == name}
-        cells = " | ".join(_cell(of[b]) + _wanted(of[b]) if b in of else "-" for b in batches)
-        lines.append(f"| {name} | {cells} |")
-    peers = ", ".join(
-        f"{p['engine']} {p['version']}" for p in results["proofs"] if p["engine"] != FLOAT32
-    )
-    card = results["machine"]
-    lines += [
-        "",
-        f"{results['model']}, {results['threads']} threads, {results['prompt_tokens']} tokens of "
-        f"prompt, {results['new_tokens']} drawn; {peers}. Measured at commit {card['commit']} on: "
-        f"{machine.summary(card)}.",
-    ]
-    lines += [f"Left out: {name} ({why})." for name, why in results["absent"].items()]
-    return "\n".join(lines)
-
-
-def _cell(row: dict[str, Any]) -> str:
-    median, low, high = (short(row[key]) for key in ("median", "low", "high"))
-    return f"{median} ({low} to {high})" if row["rounds"] > 1 else median
-
-
-def _wanted(ratio: dict[str, Any]) -> str:
-    for bound, sign in (("at_most", "≤"), ("at_least", "≥")):
-        if bound in ratio:
-            return f", wanted {sign} {ratio[bound]:g}{': missed' if missed(ratio) else ''}"
-    return ""
+def run(
+    model: str = "124M",
+    batches: Sequence[int] = BATCHES,
+    only: Sequence[str] = (),
+    rounds: int = ROUNDS,
+    smoke: bool = False,
+    cpu: bool = False,
+) -> dict[str, Any]:
+    """`measure`, shown, and kept where it is whole."""
+    results = (
+        measure("tiny", (1, 2), only, 1, smoke=True) if smoke
+        else measure(model, batches, only, rounds, cpu=cpu)
+    )  # fmt: skip
+    if not smoke and not cpu and not only and tuple(batches) == BATCHES:
+        keep(results, f"decoding_{model}")
+    print(engine_tables.decoding(results), file=sys.stderr)
+    return results
 
 
 def main() -> None:
@@ -343,14 +320,9 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=(), metavar="NAME",
                         help="those whose names begin so; all if not given")  # fmt: skip
     parser.add_argument("--smoke", action="store_true", help="a tiny model, no figures kept")
+    parser.add_argument("--cpu", action="store_true", help="processor time; no figures kept")
     asked = parser.parse_args()
-    if asked.smoke:
-        results = measure("tiny", (1, 8), asked.engines, 1, smoke=True)
-    else:
-        results = measure(asked.model, asked.batches, asked.engines, asked.rounds)
-        if not asked.engines and tuple(asked.batches) == BATCHES:
-            keep(results, f"decoding_{asked.model}")
-    print(table(results), file=sys.stderr)
+    results = run(asked.model, asked.batches, asked.engines, asked.rounds, asked.smoke, asked.cpu)
     print(json.dumps({**results, "smoke": asked.smoke}))
 
 

@@ -31,17 +31,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import engine_tables
 import haiku_grammar
 import machine
 import mask_engines
 import numpy as np
-from figures import keep, short
+from figures import keep
 from tqdm import tqdm
 
 from constrained_gpt.kernels.mask import allocate_token_bitmask
 from constrained_gpt.tokenizer import Tokenizer
 
-WORDS, LIMIT = (1000, 5000, 20000), 40.0
+WORDS, LIMIT = (1000, 5000, 20000), 30.0
 POEMS, WARM, STATES = 64, 8, 10
 ROWS = 64  # of our batch
 
@@ -105,7 +106,7 @@ def alone(name: str, plan: dict[str, Any]) -> dict[str, Any]:
     p50, p99, p100 = np.quantile(nanoseconds, (0.5, 0.99, 1.0)) / 1e3
     row = {"compile_s": compiled, "p50": p50, "p99": p99, "p100": p100, "masks": len(nanoseconds)}
     if isinstance(engine, mask_engines.Ours):
-        row["batch_p50"] = side_by_side(engine, plan["poems"])
+        row["batch_p50"], row["batch"] = side_by_side(engine, plan["poems"]), ROWS
     return row
 
 
@@ -197,28 +198,18 @@ def apart(name: str, plan: Path, limit: float) -> dict[str, Any]:
     return {"why": f"fails: {said[-1][:100] if said else run.returncode}"}
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    lines = [
-        "| engine | words | compile | mask and step: median | p99 | longest |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in results["rows"]:
-        name = f"| {row['engine']} {row['version']} | {row['words']:,} |"
-        if "why" in row:
-            lines.append(f"{name} {row['why']} | - | - | - |")
-            continue
-        p50, p99, p100 = (short(row[key]) for key in ("p50", "p99", "p100"))
-        lines.append(f"{name} {short(row['compile_s'])} s | {p50} µs | {p99} µs | {p100} µs |")
-        if "batch_p50" in row:
-            lines.append(
-                f"| the same, {ROWS} sequences a call | {row['words']:,} | | "
-                f"{short(row['batch_p50'])} µs a sequence | | |"
-            )
-    card = results["machine"]
-    lines += ["", f"Measured at commit {card['commit']} on: {machine.summary(card)}."]
-    lines += [f"Left out: {name} ({why})." for name, why in results["absent"].items()]
-    return "\n".join(lines)
+def run(
+    sizes: Sequence[int] = WORDS,
+    limit: float = LIMIT,
+    only: Sequence[str] = (),
+    smoke: bool = False,
+) -> dict[str, Any]:
+    """`measure`, shown, and kept where it is whole."""
+    results = measure((50,), limit, only, poems=2) if smoke else measure(sizes, limit, only)
+    if not smoke and not only and tuple(sizes) == WORDS:
+        keep(results, "grammar_masks")
+    print(engine_tables.masks(results), file=sys.stderr)
+    return results
 
 
 def main() -> None:
@@ -233,13 +224,7 @@ def main() -> None:
         name, plan = asked.alone
         print(json.dumps(alone(name, json.loads(Path(plan).read_text("utf-8")))))
         return
-    if asked.smoke:
-        results = measure((50,), asked.limit, asked.engines, poems=2)
-    else:
-        results = measure(asked.words, asked.limit, asked.engines)
-        if not asked.engines and tuple(asked.words) == WORDS:
-            keep(results, "masks")
-    print(table(results), file=sys.stderr)
+    results = run(asked.words, asked.limit, asked.engines, asked.smoke)
     print(json.dumps({**results, "smoke": asked.smoke}))
 
 

@@ -53,6 +53,8 @@ def transformers_twin(checkpoint: Checkpoint) -> Any:
     """The same model as transformers has it, float32."""
     import transformers
 
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     config = checkpoint.config
     with torch.device("meta"):
         if config.rope_theta is None:

@@ -3,8 +3,8 @@
     python bench/readme.py            writes them between their markers
     python bench/readme.py --check    exit status 1 if README.md has others
 
-The figures come from bench/results/latest.json; the tree says what docstrings say first. The table
-of other syllable counters is left out where README.md has no markers for it (peers).
+The figures come from bench/results/*.json; the tree says what docstrings say first. The table of
+other syllable counters is left out where README.md has no markers for it (peers).
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import ast
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import engine_tables
+import figures
 import machine
 import peers
 from figures import short
@@ -81,7 +84,20 @@ def updated(text: str) -> str:
         text = _between(text, "bench", table(results))
         if "peers" in results and _BEGIN.format("peers") in text:
             text = _between(text, "peers", peers.table(results["peers"]))
+    for path in sorted(figures.RESULTS.glob("decoding_*.json")):
+        text = _filled(text, path.stem, engine_tables.decoding)
+    text = _filled(text, "grammar_masks", engine_tables.masks)
     return _between(text, "tree", tree())
+
+
+def _filled(text: str, name: str, table_of: Callable[[dict[str, Any]], str]) -> str:
+    """With the table of results/NAME.json, if there is that and a place for it, and the picture."""
+    results = figures.read(name)
+    if results is None or _BEGIN.format(name) not in text:
+        return text
+    picture = figures.kept(name).with_suffix(".png")
+    shown = f"\n\n![the same as a picture]({picture.relative_to(ROOT)})" if picture.exists() else ""
+    return _between(text, name, table_of(results) + shown)
 
 
 def main() -> None:

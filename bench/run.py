@@ -1,4 +1,4 @@
-"""All benches in one run: proves, times, and writes bench/results/latest.json.
+"""All benches in one run: proves, times, and writes bench/results/*.json.
 
     python bench/run.py            measures; the README is then made by bench/readme.py
     python bench/run.py --smoke    the same code once over small work, no figures kept
@@ -17,11 +17,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import bench_mask
+import decoding_peers
 import find_large
 import first_poem
+import lexicon_sizes
 import lexicon_start
 import machine
+import mask_peers
 import peers
+import plots
+import step_parts
 
 HERE = Path(__file__).resolve().parent
 LATEST = HERE / "results" / "latest.json"
@@ -81,15 +87,23 @@ def main() -> None:
         *lexicon_start.measure(1 if smoke else 15),
         *find_large.measure(0.2 if smoke else 100),
         *first_poem.measure(1 if smoke else 7, first_ever=not smoke),
+        *lexicon_sizes.measure(smoke),
     ]
+    latencies = bench_mask.measure(*((bench_mask.SMALL, 3) if smoke else (bench_mask.N_WORDS, 120)))
+    if not smoke:
+        bench_mask.keep(latencies)
     side_by_side = peers.measure(smoke, asked.corpus, asked.disputed, asked.node_modules)
     results = {"schema": SCHEMA, "machine": machine.card(), "rows": rows, "peers": side_by_side}
+    step_parts.run(smoke=smoke)
+    decoding_peers.run(smoke=smoke)
+    mask_peers.run(smoke=smoke)
     for row in () if smoke else filter(missed, rows):
         print(f"{row['name']}: {row['median']:.4g} {row['unit']}, wanted {row['wanted']:,}",
               file=sys.stderr)  # fmt: skip
     if not smoke:
         LATEST.parent.mkdir(exist_ok=True)
         LATEST.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        plots.draw_all()
     print(json.dumps({**results, "smoke": smoke}))
 
 

@@ -6,6 +6,7 @@ attention and draw are torch's. Called by decoding_engines.py as peers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -31,7 +32,9 @@ def loaded(checkpoint: Checkpoint, *, int8: bool = False) -> GPT:
                     )
                     plain.weight, plain.bias = child.weight, child.bias
                     setattr(module, name, plain)
-        torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, torch.qint8, inplace=True)
+        with warnings.catch_warnings():  # that all of this will be gone some day
+            warnings.simplefilter("ignore")
+            torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, torch.qint8, inplace=True)
     return model
 
 
@@ -68,11 +71,15 @@ def with_cache(
     values = torch.empty_like(keys)
     keys[:, :, :, :length] = k[:, None]
     values[:, :, :, :length] = v[:, None]
+    theta = model.config.rope_theta  # of rotary positions, if it has them
+    turns = None if theta is None else 1.0 / theta ** (torch.arange(0, d, 2) / d)  # (d/2,)
     logits = model.lm_head(hidden).expand(rows, -1)
     written = [chosen(logits, temperature, generator)]
     for at in range(length, length + new - 1):
-        x = model._embed(written[-1][:, 0], at, at + 1)  # (B, C)
-        angles = model._angles(at, at + 1, x)
+        x = model.transformer["wte"](written[-1][:, 0])  # (B, C)
+        if "wpe" in model.transformer:
+            x = x + model.transformer["wpe"].weight[at]  # type: ignore[index]
+        angles = None if turns is None else ((at * turns).cos(), (at * turns).sin())  # (d/2,) each
         for layer, block in enumerate(model.blocks):
             query, key, value = block.attn.split(block.ln_1(x))  # (B, H | KV, d)
             if angles is not None:

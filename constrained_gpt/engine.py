@@ -53,7 +53,7 @@ class Engine(ABC):
         the cache folder once they are quantised. auto: int8 on a processor, float32 on a GPU.
         """
         known = (*DTYPES, INT8, "auto")
-        if dtype not in known:
+        if not isinstance(dtype, str) or dtype not in known:
             raise ValueError(f"dtype must be one of {', '.join(known)}, got {dtype!r}")
         if dtype == "auto":
             dtype = INT8 if devices.resolve(device) == "cpu" else "float32"

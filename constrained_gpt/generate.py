@@ -19,6 +19,7 @@ import numpy as np
 
 from constrained_gpt import prompts
 from constrained_gpt.decoding import STRATEGIES, Options, Path
+from constrained_gpt.decoding.options import WIDEST
 from constrained_gpt.engine import Engine
 from constrained_gpt.first_line import start_after
 from constrained_gpt.haiku import Haiku
@@ -208,6 +209,8 @@ def _prepare(
         raise ValueError(f"policy={policy!r} is unknown; use all or any")
     if first_line is not None and not isinstance(first_line, str):
         raise TypeError(f"first_line is a str, not {type(first_line).__name__}")
+    if dtype is not None and not isinstance(dtype, str):
+        raise TypeError(f"dtype={dtype!r} is not a name; give one such as 'int8' or 'float32'")
     if isinstance(model, (str, os.PathLike)):
         engine = _engine(os.fspath(model), dtype)
     elif dtype is not None:
@@ -309,7 +312,7 @@ def _checked_batch(batch_size: int | None) -> int:
 
 @lru_cache(maxsize=2)
 def _engine(name: str, dtype: str | None) -> Any:
-    return Engine.from_pretrained(name, dtype=dtype or "auto")
+    return Engine.from_pretrained(name, dtype="auto" if dtype is None else dtype)
 
 
 _LATTICES: dict[Any, Lattice] = {}
@@ -347,6 +350,10 @@ def _distinct_beams(
 ) -> list[Haiku]:
     if not unique:
         raise ValueError("a beam never writes a poem twice; leave unique at True")
+    if n > WIDEST:
+        raise ValueError(
+            f"n={n} is too many for one beam; give at most {WIDEST:,}, or use strategy='sample'"
+        )
     poems = _write(job, [(i, 0) for i in range(n)])
     if len(poems) < n:
         raise ValueError(f"the beam found {len(poems)} poems for n={n}; raise beams or lower n")

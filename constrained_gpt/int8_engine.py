@@ -65,7 +65,6 @@ class Int8Engine(Engine):
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
         self._prefixes: PrefixCache[Prefix] = PrefixCache()
-        self._slices = np.empty(0, np.float32)  # logits of `decode_slice`
         self._packed: dict[bytes, tuple[Array, Array]] = {}
 
     @classmethod
@@ -116,6 +115,7 @@ class Int8Engine(Engine):
         self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array | None = None
     ) -> npt.NDArray[Any]:
         """Give every row its next token, (B,); the logits after it, float32 (B, n_vocab)."""
+        self._check(cache)
         new = checked_tokens(self, cache, tokens)
         known = self._states(states, new)
         with self._lock:
@@ -132,7 +132,8 @@ class Int8Engine(Engine):
         states: Array | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens; the
-        former in an array that the next call writes over."""
+        former in an array that the next call with this cache writes over."""
+        self._check(cache)
         new = checked_tokens(self, cache, tokens)
         known = self._states(states, new)
         order, need, extra_start, extra_token = checked_slice(
@@ -144,9 +145,9 @@ class Int8Engine(Engine):
         with self._lock:
             codes, scales = self._output_layer(order)
             wide = padded(int(need.max(initial=0)))
-            if self._slices.size < cache.batch * wide:
-                self._slices = np.empty(cache.batch * wide, np.float32)
-            out = self._slices[: cache.batch * wide].reshape(cache.batch, wide)
+            if cache.slices.size < cache.batch * wide:
+                cache.slices = np.empty(cache.batch * wide, np.float32)
+            out = cache.slices[: cache.batch * wide].reshape(cache.batch, wide)
             room = self._room_for(cache.batch, cache.positions)
             position = np.array([cache.prefix_length, cache.length], np.int64)
             self._run(
@@ -158,6 +159,16 @@ class Int8Engine(Engine):
         return out, extra
 
     # -- what they share --------------------------------------------------------------------
+    def _check(self, cache: SlotCache) -> None:
+        """Is this a cache of such a model? Its arrays are read and written unchecked."""
+        shape = self.model.shape
+        sizes = shape.layers, shape.kv_heads, -(-shape.head // LANES) * LANES
+        if isinstance(cache, SlotCache):
+            layers, kv_heads, _, wide = cache.arrays.prefix_k.shape
+            if (layers, kv_heads, wide) == sizes:
+                return
+        raise ValueError("the cache is another model's; prefill with this engine")
+
     def _states(self, states: Array | None, tokens: npt.NDArray[np.int64]) -> Array:
         known = checked_states(self, states, len(tokens))
         return np.zeros(len(tokens), np.int64) if known is None else known

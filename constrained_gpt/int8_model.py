@@ -54,7 +54,13 @@ class Int8Model:
             )
 
         def array(name: str) -> Array:
-            return np.asarray(state[name], np.float32)
+            values = np.asarray(state[name], np.float32)
+            if not np.isfinite(values.min()) or not np.isfinite(values.max()):
+                raise ValueError(
+                    f"tensor {name} holds numbers that are not finite; the checkpoint is damaged: "
+                    "fetch it again"
+                )
+            return values
 
         def bias(name: str, size: int) -> Array:
             return array(name) if name in state else np.zeros(size, np.float32)

@@ -36,6 +36,7 @@ class SlotCache:
         shape = (layers, batch, kv_heads, max_new, wide)
         self.arrays = Cache(*prefix, *(np.zeros(shape, np.uint16) for _ in range(2)))
         self.slots = np.arange(batch)
+        self.slices = np.empty(0, np.float32)  # logits of the last step, see `decode_slice`
 
     @property
     def position(self) -> int:

@@ -7,6 +7,7 @@ step to a pool. Knows no arithmetic. Called by `decoder` and by what runs it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -81,22 +82,25 @@ class Team:
             # An interrupt may come anywhere: workers are of the team only while they wait.
             inboxes, self._inboxes = self._inboxes, []
             barrier = np.zeros(BARRIER * (self.threads + 1), np.int64)
-            done, failed = threading.Semaphore(0), list[BaseException]()
-            given = 0
+            # not a Semaphore: an interrupt inside one leaves it locked
+            done, failed = queue.SimpleQueue[None](), list[BaseException]()
+            working = 0
             try:
                 while len(inboxes) < self.threads - 1:
                     inboxes.append(_hired())
                 for number, inbox in enumerate(inboxes, start=1):
                     inbox.put((function, number, self.threads, barrier, args, done, failed))
-                    given += 1
+                    working += 1
                 function(0, self.threads, barrier, *args)
-                for _ in inboxes:
-                    done.acquire()
+                while working:
+                    done.get()
+                    working -= 1
             except BaseException:
                 barrier[_LEFT::BARRIER] = 1
                 _dismiss(inboxes)
-                for _ in range(given):
-                    done.acquire(timeout=1)
+                with contextlib.suppress(queue.Empty):
+                    for _ in range(working):  # they have no far way to go
+                        done.get(timeout=0.2)
                 raise
             self._inboxes = inboxes
             if failed:
@@ -128,7 +132,7 @@ def _work(inbox: queue.SimpleQueue[Any]) -> None:
         except BaseException as error:  # the caller raises it
             failed.append(error)
             barrier[_LEFT::BARRIER] = 1
-        done.release()
+        done.put(None)
         del job, function, barrier, args
 
 

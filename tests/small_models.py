@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from constrained_gpt.tokenizer import to_spelling
+from constrained_gpt.checkpoint import Checkpoint
+from constrained_gpt.model import GPT, GPTConfig
+from constrained_gpt.tokenizer import Tokenizer, to_spelling
 
 
 def write_tokenizer(folder: Path, size: int) -> None:
@@ -69,3 +72,19 @@ MODELS: dict[str, Callable[[], Any]] = {
     "llama-one-kv": lambda: llama_model(num_key_value_heads=1, rope_theta=500.0),
     "llama-head-dim": lambda: llama_model(head_dim=16),
 }
+
+
+@functools.cache
+def network(config: GPTConfig, tokenizer: Any = None, loud: float = 1.0) -> Checkpoint:
+    """A random network of any shape, its weights far from their initial values; loud: scale of its
+    logits. tokenizer: GPT-2's if none is given, which fits nothing here."""
+    model = GPT(config)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            spread = 0.25 if parameter.ndim > 1 else 0.4
+            parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
+        for parameter in model.transformer.ln_f.parameters():
+            parameter *= loud
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return Checkpoint(config, arrays, tokenizer or Tokenizer.gpt2(), "small")

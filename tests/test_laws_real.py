@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from constrained_gpt.checkpoint import load
+from constrained_gpt.kernels import boundary as kb
 from constrained_gpt.lattice import Lattice, LatticeError, compile
 from constrained_gpt.lexicon import HAIKU, SENRYU, TANKA, Form, Lexicon, validate
 from constrained_gpt.tokenizer import Tokenizer
@@ -90,6 +91,30 @@ def test_the_disk_cache_gives_the_same_lattice(lexicon: Lexicon, tmp_path, monke
     stored.write_bytes(stored.read_bytes()[:1000])  # damaged: made again, not trusted
     again = compile(form, lexicon, tokenizer)
     np.testing.assert_array_equal(again._tables.token, fresh._tables.token)
+
+
+def test_a_lattice_from_the_disk_has_room(lexicon: Lexicon, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Loaded with few masks made ahead, it makes the others without writing past its arrays."""
+    monkeypatch.setenv("CONSTRAINED_GPT_CACHE", str(tmp_path))
+    form = dataclasses.replace(HAIKU, kigo="new year", **TASTE)
+    tokenizer = Tokenizer.gpt2()
+    compile(form, lexicon, tokenizer)
+    lattice = compile(form, lexicon, tokenizer)
+    quick = lattice._quick
+    assert len(quick._position) < len(lattice.order)  # or this test tests nothing
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        state = lattice.start()
+        while not lattice.finished(state)[0]:
+            masks = lattice.masks(state)
+            assert quick._entries.used[kb.U_ARENA] <= len(quick._position) == len(quick._outlook)
+            assert quick._entries.used[kb.U_ENTRIES] <= len(quick._bits)
+            assert quick._entries.used[kb.U_BASES] <= len(quick._entries.base)
+            inside = masks.position[masks.start[0] : masks.stop[0]]
+            kept = lattice.order[np.setdiff1d(inside, masks.drop)]
+            allowed = lattice.allowed(state[0])
+            np.testing.assert_array_equal(np.union1d(kept, masks.extra_token), allowed)
+            lattice.advance(state, rng.choice(allowed, 1))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+WIDEST = 10_000  # rows of one search: some 100 KB of cache each
+
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -64,6 +66,8 @@ class Options:
                 raise TypeError(f"{name}={value!r} is not a whole number")
             if value < (0 if name == "top_k" else 1):
                 raise ValueError(f"{name}={value} is too small; give a positive number")
+            if name != "top_k" and value > WIDEST:
+                raise ValueError(f"{name}={value} is too many; give at most {WIDEST:,}")
 
 
 @dataclass

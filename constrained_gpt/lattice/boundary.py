@@ -464,8 +464,8 @@ class Boundary:
     def _add_sound(self, so_far: int, crucial: int) -> None:
         following = self._sound_sets[so_far] | self._alive().crucial_sets[crucial]
         if following not in self._sound_numbers:
-            self._sound_numbers[following] = len(self._sound_sets)
-            self._sound_sets.append(following)
+            self._sound_sets.append(following)  # first: an interrupt may come between
+            self._sound_numbers[following] = len(self._sound_sets) - 1
         self._found(so_far, kb.OF_SOUND | crucial, self._sound_numbers[following])
 
     def _add_line(self, line: int, sounds: int) -> None:
@@ -510,10 +510,11 @@ class Boundary:
             )
             self._entries = entries
         if used[kb.U_ENTRIES] == len(self._bits):
-            self._bits = _grown(self._bits, 2 * len(self._bits))
+            self._bits = _grown(self._bits, 2 * len(self._bits) + 16)
             entries = self._entries = entries._replace(units=_grown(entries.units, len(self._bits)))
         if used[kb.U_ARENA] + len(self.order) > len(self._position):
-            size = 2 * len(self._position)
+            # doubled, and an entry more: what comes from the disk is as short as its entries
+            size = 2 * len(self._position) + len(self.order)
             self._position = _grown(self._position, size)
             self._outlook = _grown(self._outlook, size)
             entries = self._entries = entries._replace(without=_grown(entries.without, size))

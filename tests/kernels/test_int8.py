@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+
+import byte_products
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -239,3 +245,36 @@ def test_single_tokens_are_the_output_layer_to_the_bit() -> None:
         np.testing.assert_array_equal(part[m, :many], whole[m, :many])
         beyond = -(-many // PANEL) * PANEL
         assert np.isnan(part[m, beyond:]).all()
+
+
+_ELSEWHERE = """
+import hashlib, os, sys
+import numpy as np
+sys.path.insert(0, {tests!r})
+import byte_products
+print(byte_products.digest())
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86 processors")
+@pytest.mark.parametrize("processor", ["generic", "haswell"])
+def test_other_instructions_give_the_same_numbers(
+    processor: str, request: pytest.FixtureRequest
+) -> None:
+    """Compiled for a processor without VNNI, and for one without AVX2: whole numbers and floats are
+    those of this one, to the bit."""
+    features = {"generic": "", "haswell": "+avx,+avx2,+fma,+sse4.1,+sse4.2,+ssse3,+sse3,+popcnt"}
+    host = _simd.cpu_target.target_context.codegen().magic_tuple()[2]
+    if processor == "haswell" and not {"+avx2", "+fma"} <= set(host.split(",")):
+        pytest.skip("this processor has no AVX2")
+    script = _ELSEWHERE.format(tests=str(request.path.parent.parent))
+    environment = os.environ | {
+        "NUMBA_CPU_NAME": processor,
+        "NUMBA_CPU_FEATURES": features[processor],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False,
+        env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == byte_products.digest()
