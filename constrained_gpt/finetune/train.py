@@ -229,10 +229,18 @@ class Crew:
         """Does this one write files?"""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def heard(self, number: int, device: torch.device) -> int:
+        """The largest number that any of them says: all stop if one is asked to."""
+        if self.size == 1:
+            return number
+        said = torch.tensor(number, device=device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+        return int(said)
+
+    def part(self) -> None:
+        """The run is over."""
         if self.size > 1:
-            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
 
 
 def crew_of(device: torch.device) -> Crew:
@@ -314,8 +322,11 @@ def train(
             f"gradient_accumulation_steps={config.gradient_accumulation_steps} is not a multiple "
             f"of the {crew.size} processes that share it; raise it"
         )
-    with _seeded(config.seed + crew.rank):
-        return _Run(config, device, crew, log, progress, watch).train()
+    try:
+        with _seeded(config.seed + crew.rank):
+            return _Run(config, device, crew, log, progress, watch).train()
+    finally:
+        crew.part()
 
 
 class _Run:
@@ -440,7 +451,8 @@ class _Run:
                 if self.progress is not None:
                     self.progress(done, config.max_iters)
                 tired = bool(config.patience) and due and self.stale >= config.patience
-                if due or stop.asked:
+                asked = self.crew.heard(stop.asked, self.device)
+                if due or asked:
                     self._save(done, val_loss if due else math.inf)
                 if due:
                     self.log(
@@ -449,9 +461,9 @@ class _Run:
                     )
                 if due and self.watch is not None:
                     self.watch(done, val_loss)
-                if stop.asked:
+                if asked:
                     self.log(f"stopped after step {done}; go on with --resume")
-                    if stop.asked == signal.SIGINT:
+                    if asked == signal.SIGINT:
                         raise KeyboardInterrupt
                     break
                 if tired:
