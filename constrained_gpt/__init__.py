@@ -15,11 +15,14 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .checkpoint import CheckpointError as CheckpointError
+    from .decoding.score import WordScore as WordScore
+    from .decoding.score import cliche_score as cliche_score
     from .engine import Engine as Engine
     from .evaluation import evaluate_poems as evaluate_poems
     from .generate import generate as generate
     from .generate import stream as stream
     from .haiku import Haiku as Haiku
+    from .haiku import form_probability as form_probability
     from .lexicon import CINQUAIN as CINQUAIN
     from .lexicon import HAIKU as HAIKU
     from .lexicon import LUNE as LUNE
@@ -45,6 +48,9 @@ _HOME: dict[str, tuple[str, str]] = {
     "generate": (".generate", "generate"),
     "stream": (".generate", "stream"),
     "Haiku": (".haiku", "Haiku"),
+    "form_probability": (".haiku", "form_probability"),
+    "WordScore": (".decoding.score", "WordScore"),
+    "cliche_score": (".decoding.score", "cliche_score"),
     "Engine": (".engine", "Engine"),
     "from_pretrained": (".engine", "Engine.from_pretrained"),
     "evaluate_poems": (".evaluation", "evaluate_poems"),

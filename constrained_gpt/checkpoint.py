@@ -7,6 +7,7 @@ by the trainer.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from .checkpoint_adapter import base_of, is_adapter, load_adapter
 from .checkpoint_common import Checkpoint, CheckpointError, check_tokenizer
 from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
 from .checkpoint_hf import folder_files, load_folder, load_folder_tokenizer
+from .file_hash import file_hash
 from .registry import REGISTRY, locate
 from .tokenizer import Tokenizer
 
 __all__ = [
-    "Checkpoint", "CheckpointError", "Source", "check_tokenizer", "find", "load", "load_tokenizer",
-    "tokenizer_of",
+    "Checkpoint", "CheckpointError", "Source", "check_tokenizer", "content_hash", "find", "load",
+    "load_tokenizer", "tokenizer_of",
 ]  # fmt: skip
 
 _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its tokenizer is sought
@@ -47,6 +49,12 @@ def find(name_or_path: str | os.PathLike[str]) -> Source:
     if kind == "adapter":
         files += find(base_of(path)).files
     return Source(known, path, kind, files)
+
+
+def content_hash(name_or_path: str | os.PathLike[str]) -> str:
+    """SHA-256 in hex of the files that configuration and weights are read from, names included."""
+    contents = [(file.name, file_hash(file)) for file in find(name_or_path).files]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:

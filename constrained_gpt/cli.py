@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .lexicon import Form, UserWords
 
 BAR_FROM = 5  # as many poems are worth a progress bar
+CLICHE_PENALTY = 3.0  # nats that --no-cliches takes for each
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,7 +94,9 @@ _WRITE = (
     "model", "season", "kigo", "kireji", "rhyme", "dangling", "temperature", "top_k", "top_p",
     "min_p", "repetition_penalty", "lookahead", "seed", "first_line", "policy", "dtype",
 )  # fmt: skip
-_WRITE_WHOLE = ("strategy", "particles", "beams", "batch_size")  # of generate(), not of stream()
+_WRITE_WHOLE = (
+    "strategy", "particles", "beams", "resample", "diversity", "batch_size",
+)  # fmt: skip  # of generate(), not of stream()
 
 
 def _write(args: argparse.Namespace) -> int:
@@ -103,6 +106,8 @@ def _write(args: argparse.Namespace) -> int:
     if args.kigo is not None and len(args.kigo) == 1:
         options["kigo"] = args.kigo[0]  # a name (off, any, a season) or one phrase
     whole = _given(args, _WRITE_WHOLE)
+    if args.score or args.no_cliches or args.repetition is not None:
+        whole["score"] = _score(args)
     if args.stream:
         if whole:
             option = "--" + next(iter(whole)).replace("_", "-")
@@ -122,6 +127,20 @@ def _write(args: argparse.Namespace) -> int:
         else:
             print(f"\n{poem.text}" if index else poem.text)
     return 0
+
+
+def _score(args: argparse.Namespace) -> Any:
+    """The score that --score, --no-cliches and --repetition ask for."""
+    from .decoding.score import CLICHES, WordScore
+
+    wanted = dict.fromkeys(CLICHES, -CLICHE_PENALTY) if args.no_cliches else {}
+    for given in args.score or ():
+        word, _, nats = given.rpartition("=")
+        try:
+            wanted[word] = float(nats)
+        except ValueError:
+            raise ValueError(f"--score {given!r} is not WORD=NATS; write e.g. moon=-2") from None
+    return WordScore(wanted, args.repetition or 0.0)
 
 
 def _write_stream(args: argparse.Namespace, options: dict[str, Any]) -> int:
@@ -401,6 +420,23 @@ def _models(args: argparse.Namespace) -> int:
     return 0
 
 
+def _lookahead(args: argparse.Namespace) -> int:
+    from . import lookahead
+    from .engine import Engine
+
+    engine = Engine.from_pretrained(args.model, dtype=args.dtype or "auto")
+    if lookahead.find(engine) is not None and not args.again and args.out is None:
+        print(f"{args.model} has a look-ahead already; --again learns it anew")
+        return 0
+    with _Bar(None, unit="topic", least=0) as bar:
+        found = lookahead.learn(engine, progress=bar.update, **_given(args, ("topics", "seed")))
+    where = "in the cache folder"
+    if args.out is not None:
+        where = str(lookahead.save(engine, found, Path(args.out)))
+    print(f"learned of {args.model}: {len(found.tokens):,} tokens, kept {where}")
+    return 0
+
+
 # fine-tuning
 
 _PREPARE = (
@@ -533,9 +569,26 @@ def _parser() -> argparse.ArgumentParser:
         "--lookahead", action=argparse.BooleanOptionalAction, default=None,
         help="see corners coming: a kigo still owed, a word that fits no more",
     )  # fmt: skip
-    write.add_argument("--strategy", help="sample, smc or beam")
-    write.add_argument("--particles", type=int, metavar="N", help="of smc, for one poem")
+    write.add_argument("--strategy", help="sample, smc, best or beam")
+    write.add_argument(
+        "--particles", type=int, metavar="N", help="of smc and best: drafts of one poem"
+    )
+    write.add_argument("--resample", help="of smc: ess, line or never")
     write.add_argument("--beams", type=int, metavar="N", help="of beam")
+    write.add_argument(
+        "--diversity", type=float, metavar="X", help="of beam: nats a token of another poem costs"
+    )
+    write.add_argument(
+        "--score", action="append", metavar="WORD=NATS",
+        help="like or dislike a word or phrase: moon=-2, 'old pond=1.5'; may be repeated",
+    )  # fmt: skip
+    write.add_argument(
+        "--no-cliches", action="store_true", help="dislike worn turns of phrase: whispers, dance"
+    )
+    write.add_argument(
+        "--repetition", type=float, metavar="NATS",
+        help="of a content word said again on another line, e.g. -2",
+    )  # fmt: skip
     write.add_argument("--policy", help="readings that must fit: all or any")
     write.add_argument(
         "--dtype", help="of the weights: int8, float32, bfloat16, float16 (default: int8 on a CPU)"
@@ -635,6 +688,16 @@ def _parser() -> argparse.ArgumentParser:
     download = command("download", _download, "Fetch the weights of a model.")
     download.add_argument("name", metavar="NAME", help="a name of `haiku models`")
     command("models", _models, "List the models known by name.")
+
+    learn = command(
+        "lookahead", _lookahead, "Learn a model's look-ahead, for poems that end their lines well."
+    )
+    learn.add_argument("model", metavar="MODEL", help="a name of `haiku models`, or a path")
+    learn.add_argument("--topics", type=int, metavar="N", help="to write poems of (default 24)")
+    learn.add_argument("--seed", type=int, help="of the poems (default 0)")
+    learn.add_argument("--dtype", help="of the weights, see `haiku write`")
+    learn.add_argument("--again", action="store_true", help="though there is one already")
+    learn.add_argument("--out", metavar="DIR", help="a folder to write it to as well, as shipped")
 
     prepare = command("prepare", _prepare, "Turn files of poems into token files to train on.")
     prepare.add_argument(

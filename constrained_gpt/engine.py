@@ -29,7 +29,7 @@ class Engine(ABC):
     A row's logits depend, to the bit, on that row alone. name: as asked for; n_vocab: logits of a
     row; max_positions: tokens it can hold, the prompt's among them. state_sizes, n_states:
     what it knows of lattice states (`lattice.budget`), 0 for nothing; prompt_style: see
-    `Checkpoint`.
+    `Checkpoint`. content_hash: of the files that the weights came from, None if nobody knows.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Engine(ABC):
     n_states: int = 0
     prompt_style: str | None = None
     _prefixes: PrefixCache[Any]
+    content_hash: str | None = None
 
     @classmethod
     def from_pretrained(
@@ -65,10 +66,15 @@ class Engine(ABC):
                 )
             from .int8_engine import Int8Engine
 
-            return Int8Engine.load(name_or_path)
-        from .torch_engine import TorchEngine
+            engine: Engine = Int8Engine.load(name_or_path)
+        else:
+            from .torch_engine import TorchEngine
 
-        return TorchEngine.load(name_or_path, device=devices.resolve(device), dtype=dtype)
+            engine = TorchEngine.load(name_or_path, device=devices.resolve(device), dtype=dtype)
+        from .checkpoint import content_hash
+
+        engine.content_hash = content_hash(name_or_path)
+        return engine
 
     @abstractmethod
     def prefill(

@@ -10,16 +10,18 @@ import dataclasses
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from constrained_gpt import lookahead as lookaheads
 from constrained_gpt import prompts
-from constrained_gpt.decoding import STRATEGIES, Options, Path
+from constrained_gpt.decoding import STRATEGIES, Guide, Options, Path, Scorer
 from constrained_gpt.decoding.options import WIDEST
+from constrained_gpt.decoding.score import Score, word_bonus
 from constrained_gpt.engine import Engine
 from constrained_gpt.first_line import start_after
 from constrained_gpt.haiku import Haiku
@@ -55,6 +57,9 @@ def generate(
     strategy: str = DEFAULT_STRATEGY,
     particles: int = Options.particles,
     beams: int = Options.beams,
+    resample: str = Options.resample,
+    diversity: float = Options.diversity,
+    score: Score | Mapping[str, float] | None = None,
     unique: bool = True,
     batch_size: int | None = None,
     policy: str = "all",
@@ -69,8 +74,12 @@ def generate(
     of the saijiki or several, one of which must occur), kireji, rhyme, dangling (see `Form`).
     Without a word about the season a haiku gets any kigo. Lines do not end on the same sound
     (rhyme "identical") nor on a function word (dangling "forbidden") unless asked otherwise.
-    temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams: see
-    `decoding.Options`. strategy: "sample", "smc" or "beam".
+    temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams, resample,
+    diversity: see `decoding.Options`. strategy: "sample", "smc", "best" (of `particles` drafts) or
+    "beam".
+    score: what you like and dislike, in nats: words and phrases with a bonus or a penalty such as
+    {"moon": -2}, a `WordScore`, or a function of the text, asked as lines are finished. The target
+    is multiplied by exp(score); "best" keeps the draft with the highest one.
     seed: names the poems, whatever the batch size; None picks one (`Haiku.seed`). first_line: a
     line of yours to go on from. unique: no poem twice. policy: "all" uses only words whose
     syllables nobody disputes, "any" allows a line some reading of which fits.
@@ -85,8 +94,11 @@ def generate(
     """
     job = _prepare(
         prompt, n, model, form, season, kigo, kireji, rhyme, dangling,
-        Options(temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams),
-        seed, first_line, lexicon, strategy, policy, dtype, return_weights,
+        Options(
+            temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams,
+            resample, diversity,
+        ),
+        seed, first_line, lexicon, strategy, policy, dtype, return_weights, score,
     )  # fmt: skip
     rows = _checked_batch(batch_size)
     if progress is not None:
@@ -169,6 +181,8 @@ class _Job:
     policy: str
     seed: int
     weights: bool
+    guide: Guide | None
+    scorer: Scorer | None
 
 
 def _prepare(
@@ -189,6 +203,7 @@ def _prepare(
     policy: str,
     dtype: str | None,
     weights: bool = False,
+    score: Score | Mapping[str, float] | None = None,
 ) -> _Job:
     topic = prompts.checked(prompt)
     _whole("n", n, least=1)
@@ -229,6 +244,10 @@ def _prepare(
         text, start = start_after(first_line, asked, words, lattice, policy)
         first_line = text
         ids = (*ids, *tokenizer.encode(text + "\n"))
+    scorer = None
+    if score is not None:
+        before = "" if first_line is None else first_line + "\n"
+        scorer = Scorer(score, tokenizer.decode, before)
     return _Job(
         engine,
         lattice,
@@ -243,7 +262,27 @@ def _prepare(
         policy,
         seed,
         weights,
+        _guide(engine, lattice, options, scorer),
+        scorer,
     )
+
+
+def _guide(engine: Any, lattice: Lattice, options: Options, scorer: Scorer | None) -> Guide | None:
+    """What the draws follow beside the masks: what was learned of the model, and bonuses of words
+    that are a token each."""
+    if not options.lookahead:
+        return None
+    learned = lookaheads.find(engine)
+    guide = None if learned is None else _laid_out(learned, lattice, options.temperature)
+    bonus = None if scorer is None else word_bonus(scorer.score, lattice, engine.tokenizer.decode)
+    if bonus is None:
+        return guide
+    return (Guide.blank(lattice) if guide is None else guide).plus(bonus)
+
+
+@lru_cache(maxsize=8)
+def _laid_out(learned: lookaheads.Lookahead, lattice: Lattice, temperature: float) -> Guide:
+    return learned.guide(lattice, temperature)
 
 
 def _asked(
@@ -338,10 +377,11 @@ def _write(job: _Job, places: Sequence[tuple[int, int]]) -> list[Haiku]:
     """One poem for every (index, attempt)."""
     generators = [_generator(job, *place) for place in places]
     decode = STRATEGIES[job.strategy]
-    more = {"weights": job.weights} if job.strategy == "sample" else {}
+    more: dict[str, Any] = {"weights": job.weights} if job.strategy == "sample" else {}
     paths = decode(
-        job.engine, job.lattice, job.ids, generators, job.options, start=job.start, **more
-    )
+        job.engine, job.lattice, job.ids, generators, job.options,
+        start=job.start, guide=job.guide, scorer=job.scorer, **more,
+    )  # fmt: skip
     return [_haiku(job, path, index) for path, (index, _) in zip(paths, places, strict=True)]
 
 
@@ -379,6 +419,8 @@ def _haiku(job: _Job, path: Path, index: int) -> Haiku:
         text=text,
         logprob=path.log_p,
         weight=path.weight,
+        weight_error=path.weight_error,
+        score=path.score,
         tokens=tuple(path.tokens[:-1]),
         report=report,
         seed=job.seed,
@@ -409,8 +451,9 @@ def _lines(job: _Job, n: int) -> Iterator[tuple[int, int, str]]:
             yield index, 0, job.first_line
             given = 1
         tokens_of_lines = sample_lines(
-            job.engine, job.lattice, job.ids, _generator(job, index, 0), job.options, job.start
-        )
+            job.engine, job.lattice, job.ids, _generator(job, index, 0), job.options, job.start,
+            job.guide,
+        )  # fmt: skip
         for line, tokens in enumerate(tokens_of_lines, start=given):
             yield index, line, job.engine.tokenizer.decode(tokens)
 

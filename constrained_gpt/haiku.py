@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from constrained_gpt.lexicon import SEASONS, Kigo, Report
 
 
@@ -18,10 +20,11 @@ class Haiku:
     """One poem and how it came about. Prints as the poem.
 
     logprob: log-probability under the model of the tokens it wrote (a given first line is not
-    among them), natural log. weight: log importance weight (see `decoding.Path`). tokens: ids of
-    the poem without its end token. logprob and weight are nan where the decoder was not asked for
-    them (`generate(..., return_weights)`). seed, index: generate(..., seed=seed)[index] writes it
-    again.
+    among them), natural log. weight: log importance weight, and weight_error: its standard error,
+    where the decoder can tell (see `decoding.Path`); `form_probability` makes one figure of those
+    of many poems. tokens: ids of the poem without its end token. logprob and weight are nan where
+    the decoder was not asked for them (`generate(..., return_weights)`). seed, index:
+    generate(..., seed=seed)[index] writes it again. score: what `generate(..., score)` said of it.
     log_mass: log of the model's probability of the allowed set, a step, that of the end token the
     last; line_log_mass: the same, summed over the steps of each line the model wrote, its break or
     end among them. Both empty if the strategy draws nothing (beam).
@@ -38,6 +41,8 @@ class Haiku:
     prompt: str
     log_mass: tuple[float, ...] = field(default=())
     line_log_mass: tuple[float, ...] = field(default=())
+    weight_error: float = math.nan
+    score: float = 0.0
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -85,6 +90,8 @@ class Haiku:
             "season": self.season,
             "logprob": self.logprob if math.isfinite(self.logprob) else None,
             "weight": self.weight if math.isfinite(self.weight) else None,
+            "weight_error": self.weight_error if math.isfinite(self.weight_error) else None,
+            "score": self.score,
             "tokens": list(self.tokens),
             "seed": self.seed,
             "index": self.index,
@@ -93,6 +100,27 @@ class Haiku:
             "log_mass": list(self.log_mass),
             "line_log_mass": list(self.line_log_mass),
         }
+
+
+def form_probability(poems: Sequence[Haiku]) -> tuple[float, float]:
+    """(log Z, its standard error) from the weights of poems of one prompt, form and strategy.
+
+    Z is the target's whole mass on the form (`decoding.Options`): at temperature 1, without a
+    penalty, a score or truncation, the model's probability of writing a poem of the form at all.
+    Weights of "sample" and of "smc" both estimate it without bias; their mean is taken, and its
+    error by the delta method. ValueError for fewer than two poems or poems without weights.
+    """
+    weights = np.array([poem.weight for poem in poems])
+    if len(weights) < 2 or not np.isfinite(weights).all():
+        raise ValueError(
+            "form_probability needs two poems or more that have weights; write them with "
+            "strategy='smc', or with strategy='sample' and return_weights=True"
+        )
+    top = float(weights.max())
+    share = np.exp(weights - top)
+    mean = float(share.mean())
+    error = float(share.std(ddof=1)) / math.sqrt(len(share)) / mean
+    return top + math.log(mean), error
 
 
 def _season(kigo: Sequence[Kigo]) -> str | None:

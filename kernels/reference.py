@@ -211,11 +211,14 @@ def sample_masked(
     min_p: float,
     penalty: float,
     lookahead: bool,
+    guide: np.ndarray,
+    guide_row: np.ndarray,
     scratch: np.ndarray,
     tokens: np.ndarray,
     log_p: np.ndarray,
     log_q: np.ndarray,
     log_mass: np.ndarray,
+    ahead: np.ndarray,
 ) -> None:
     """Draw one token per row, one row after another. See `sampling.sample_masked`."""
     for b in range(len(uniforms)):
@@ -231,7 +234,8 @@ def sample_masked(
         else:
             raw = np.concatenate([logits[b, places], extra_logits[extras]]).astype(np.float64)
         raw = np.where(np.isnan(raw), -np.inf, np.minimum(raw, float(np.float32(3.0e38))))
-        tokens[b], log_p[b], log_q[b], log_mass[b] = -1, np.nan, np.nan, np.nan
+        tokens[b] = -1
+        log_p[b] = log_q[b] = log_mass[b] = ahead[b] = np.nan
         if not np.isfinite(raw).any():
             continue
         log_mass[b] = log_sum_exp(raw) - norm[b]
@@ -240,9 +244,13 @@ def sample_masked(
         scores = np.where(written, penalised, raw)
         if temperature > 0.0:
             scores = scores / temperature
+        added = np.zeros(len(ids))
         if lookahead:
-            ahead = np.concatenate([masks.outlook[entry][held], masks.extra_outlook[extras]])
-            scores = scores + ahead
+            added += np.concatenate([masks.outlook[entry][held], masks.extra_outlook[extras]])
+        if guide_row[b] >= 0:
+            by_token = {int(token): place for place, token in enumerate(order)}
+            added += [guide[guide_row[b], by_token.get(int(token), -1)] for token in ids]
+        scores = scores + added
         if temperature == 0.0:
             choice, log_q[b] = int(scores.argmax()), 0.0
         else:
@@ -255,3 +263,4 @@ def sample_masked(
             log_q[b] = np.log(weights[choice] / cumulative[-1])
         tokens[b] = ids[choice]
         log_p[b] = raw[choice] - norm[b]
+        ahead[b] = added[choice]

@@ -180,8 +180,8 @@ def _penalise(b, inside, history, penalty, rank, masks, scores):  # type: ignore
 @jit
 def sample_masked(  # type: ignore[no-untyped-def]
     thread, threads, barrier, logits, extra_logits, whole, order, rank, masks, norm, history,
-    uniforms, temperature, top_k, top_p, min_p, penalty, lookahead, scratch, tokens, log_p, log_q,
-    log_mass,
+    uniforms, temperature, top_k, top_p, min_p, penalty, lookahead, guide, guide_row, scratch,
+    tokens, log_p, log_q, log_mass, ahead,
 ):  # fmt: skip
     """Draw one token per row into `tokens` (int64), with its log-probabilities; for a `Team`.
 
@@ -191,21 +191,24 @@ def sample_masked(  # type: ignore[no-untyped-def]
     their sequence are defined there. norm: float64 (B,), log sum exp of the row's full logits, or
     nan where that is not known: log_p and log_mass are nan then.
     history: int64 (B, H), tokens already written, padded with -1. uniforms: float64 (B,) in [0, 1).
-    temperature 0 takes the likeliest candidate (the first of a tie). lookahead: whether the outlook
-    is added after the temperature; log_q accounts for it. top_k 0, top_p 1, min_p 0: no limit.
-    The order is penalty, mask, temperature, outlook, top-k, top-p, min-p, draw by inverse CDF in
-    the sequence of the candidates.
+    temperature 0 takes the likeliest candidate (the first of a tie). lookahead: whether the masks'
+    outlook is added after the temperature; log_q accounts for it. guide: float32 (G, S + 1), added
+    likewise to the candidates of rows with guide_row[b] >= 0, that row of it: by the place in the
+    order, the last column to tokens that have none. top_k 0, top_p 1, min_p 0: no limit.
+    The order is penalty, mask, temperature, outlook and guide, top-k, top-p, min-p, draw by inverse
+    CDF in the sequence of the candidates.
     scratch: float32 (threads, 2, most candidates of a row + LANES, at least _BLOCK).
     log_p: of the token under the model (softmax of the raw logits); log_q: under the distribution
-    drawn from; log_mass: model probability of all candidates. float64 (B,). A row without a finite
-    candidate gets token -1: the model's numbers are broken.
+    drawn from; log_mass: model probability of all candidates; ahead: what outlook and guide added
+    to the token's logit. float64 (B,). A row without a finite candidate gets token -1: the model's
+    numbers are broken.
     """
     raw, weights = scratch[thread, 0], scratch[thread, 1]
     for b in range(thread, len(uniforms), threads):
         inside, n = _candidates(b, logits, extra_logits, whole, order, masks, raw)
         padded = (n + LANES - 1) // LANES * LANES
         tokens[b] = -1
-        log_p[b] = log_q[b] = log_mass[b] = np.nan
+        log_p[b] = log_q[b] = log_mass[b] = ahead[b] = np.nan
         if not largest(raw, padded) > np.float32(-np.inf):
             continue
         known = not np.isnan(norm[b])
@@ -223,12 +226,19 @@ def sample_masked(  # type: ignore[no-untyped-def]
             inverse = np.float32(1.0 / temperature)
             for i in range(padded):
                 weights[i] *= inverse
+        start, extras = masks.start[b], masks.extra_start[b]
         if lookahead:
-            start, extras = masks.start[b], masks.extra_start[b]
             for i in range(inside):
                 weights[i] += masks.outlook[start + i]
             for i in range(inside, n):
                 weights[i] += masks.extra_outlook[extras + i - inside]
+        if guide_row[b] >= 0:
+            added = guide[guide_row[b]]
+            for i in range(inside):
+                weights[i] += added[masks.position[start + i]]
+            for i in range(inside, n):
+                place = rank[masks.extra_token[extras + i - inside]]  # -1: the last column
+                weights[i] += added[place]
         top = largest(weights, padded)
         chosen = -1
         if temperature > 0.0:
@@ -268,10 +278,20 @@ def sample_masked(  # type: ignore[no-untyped-def]
                     chosen = i
                     break
             log_q[b] = 0.0
+        ahead[b] = 0.0
         if chosen < inside:
-            tokens[b] = order[masks.position[masks.start[b] + chosen]]
+            place = np.int64(masks.position[start + chosen])
+            tokens[b] = order[place]
+            if lookahead:
+                ahead[b] += masks.outlook[start + chosen]
         else:
-            tokens[b] = masks.extra_token[masks.extra_start[b] + chosen - inside]
+            extra = extras + chosen - inside
+            tokens[b] = masks.extra_token[extra]
+            place = np.int64(rank[tokens[b]])
+            if lookahead:
+                ahead[b] += masks.extra_outlook[extra]
+        if guide_row[b] >= 0:
+            ahead[b] += guide[guide_row[b], place]  # place -1: the last column
         if known:
             log_p[b] = np.float64(raw[chosen]) - norm[b]
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from constrained_gpt.decoding.guide import Guide
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.kernels._team import shared_team
 from constrained_gpt.kernels.mask import Masks
@@ -42,20 +43,30 @@ class LanguageModel(Protocol):
 
 @dataclass
 class Draw:
-    """One token for every row: tokens int64 (B,); log_p, log_q, log_mass float64 (B,), log_p and
-    log_mass nan where the batch computes slices."""
+    """One token for every row: tokens int64 (B,), and float64 (B,): log_p, log_q, log_mass as
+    `sample_masked` has them; log_target, see `Options`; ahead, the look-ahead that the token was
+    drawn with. All but log_q and ahead are nan where the batch computes slices."""
 
     tokens: np.ndarray
     log_p: np.ndarray
     log_q: np.ndarray
     log_mass: np.ndarray
+    log_target: np.ndarray
+    ahead: np.ndarray
+
+    @property
+    def log_total(self) -> np.ndarray:
+        """Log of what the draw chose from: the target's mass of all candidates it kept, each times
+        the exponential of its look-ahead. The same whichever of them was drawn."""
+        return self.log_target + self.ahead - self.log_q
 
 
 class Batch:
     """Rows of poems under way after one shared prompt.
 
     states: int64 (B, width), the lattice rows. whole: compute the logits of all tokens, so that
-    draws carry log_p and log_mass; else of those that the masks allow.
+    draws carry log_p and log_mass; else of those that the masks allow. guide: a learned look-ahead
+    that the draws follow where `Options.lookahead` is on.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class Batch:
         rows: int,
         start: np.ndarray | None = None,
         *,
+        guide: Guide | None = None,
         whole: bool = True,
     ) -> None:
         if model.n_vocab < lattice.n_vocab:
@@ -91,6 +103,7 @@ class Batch:
         self._masks: Masks | None = lattice.masks(self.states)
         self._rank = np.full(model.n_vocab, -1, np.int32)
         self._rank[lattice.order] = np.arange(len(lattice.order))
+        self._guide = guide
         self._team = shared_team()
         self._written = np.full((rows, lattice.max_tokens + 1), -1, np.int64)
         self._steps = 0
@@ -103,27 +116,55 @@ class Batch:
         """The tokens each row has written."""
         return [row[: self._steps].tolist() for row in self._written]
 
-    def allowed(self) -> list[np.ndarray]:
-        """The tokens each row may take."""
-        return [self.lattice.allowed(row) for row in self.states]
+    def candidates(self, row: int, options: Options) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens a row may take, ascending, and the look-ahead of each: float64."""
+        masks = self.masks()
+        entry = slice(masks.start[row], masks.stop[row] if masks.entry[row] >= 0 else 0)
+        places = masks.position[entry]
+        held = ~np.isin(places, masks.drop[masks.drop_start[row] : masks.drop_start[row + 1]])
+        extras = slice(masks.extra_start[row], masks.extra_start[row + 1])
+        more = masks.extra_token[extras]
+        tokens = np.concatenate([self.lattice.order[places[held]], more])
+        ahead = np.zeros(len(tokens))
+        if options.lookahead:
+            ahead += np.concatenate([masks.outlook[entry][held], masks.extra_outlook[extras]])
+        guide, guide_row = self.guide_rows(options)
+        if guide_row[row] >= 0:
+            ahead += guide[guide_row[row], np.concatenate([places[held], self._rank[more]])]
+        by_token = np.argsort(tokens)
+        return tokens[by_token], ahead[by_token]
 
     def log_norms(self) -> np.ndarray:
         """Log sum exp of each row's logits over all tokens, float64 (B,); nan on slices."""
-        norms = np.full(len(self), np.nan)
-        if self._whole and not self._slices:
-            scratch = np.empty((self._team.threads, 512), np.float32)
-            logits = np.ascontiguousarray(self.logits, np.float32)
-            self._team.run(log_sum_exp_rows, logits, scratch, norms)
+        if not self._whole or self._slices:
+            return np.full(len(self), np.nan)
+        return self._norms_of(self.logits)
+
+    def _norms_of(self, logits: np.ndarray) -> np.ndarray:
+        norms = np.empty(len(self))
+        scratch = np.empty((self._team.threads, 512), np.float32)
+        self._team.run(log_sum_exp_rows, np.ascontiguousarray(logits, np.float32), scratch, norms)
         return norms
+
+    def masks(self) -> Masks:
+        """What each row may take next."""
+        if self._masks is None:
+            self._masks = self.lattice.masks(self.states)
+        return self._masks
+
+    def guide_rows(self, options: Options) -> tuple[np.ndarray, np.ndarray]:
+        """The look-ahead's table and each row's line in it, as `sample_masked` takes them."""
+        if self._guide is None or not options.lookahead:
+            return np.zeros((1, 1), np.float32), np.full(len(self), -1, np.int64)
+        return self._guide.table, self._guide.rows(self.states)
 
     def draw(self, options: Options, uniforms: np.ndarray) -> Draw:
         """One token a row, drawn by its own uniform number in [0, 1)."""
-        if self._masks is None:
-            self._masks = self.lattice.masks(self.states)
-        masks = self._masks
+        masks, norms = self.masks(), self.log_norms()
+        guide, guide_row = self.guide_rows(options)
         n = len(self)
         history = self._written[:, : self._steps if options.repetition_penalty != 1.0 else 0]
-        out = Draw(np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(n))
+        out = Draw(np.zeros(n, np.int64), *(np.zeros(n) for _ in range(5)))
         most = int((masks.stop - masks.start + np.diff(masks.extra_start)).max())
         self._team.run(
             sample_masked,
@@ -133,7 +174,7 @@ class Batch:
             self.lattice.order,
             self._rank,
             masks,
-            self.log_norms(),
+            norms,
             np.ascontiguousarray(history),
             np.ascontiguousarray(uniforms, np.float64),
             float(options.temperature),
@@ -142,18 +183,38 @@ class Batch:
             float(options.min_p or 0.0),
             float(options.repetition_penalty),
             options.lookahead,
+            guide,
+            guide_row,
             np.empty((self._team.threads, 2, max(most + 16, 512)), np.float32),
             out.tokens,
             out.log_p,
             out.log_q,
             out.log_mass,
+            out.ahead,
         )
         if (out.tokens < 0).any():
             raise ValueError(
                 "the model gives no finite number to any token the form allows; its weights are "
                 "damaged: fetch or train them again"
             )
+        out.log_target = self._log_target(options, history, out)
         return out
+
+    def _log_target(self, options: Options, history: np.ndarray, drawn: Draw) -> np.ndarray:
+        """log_p of the tokens drawn, after the penalty, over the temperature: float64 (B,)."""
+        log_p = drawn.log_p
+        if history.shape[1] and self._whole and not self._slices:
+            # The penalty changes the logits of what was written, and with them every norm.
+            penalty = options.repetition_penalty
+            changed = np.array(self.logits, np.float32)
+            rows = np.repeat(np.arange(len(self)), history.shape[1])
+            known = history.reshape(-1) >= 0
+            at = (rows[known], history.reshape(-1)[known])
+            was = self.logits[at]
+            changed[at] = np.where(was > 0, was / penalty, was * penalty)
+            chosen = changed[np.arange(len(self)), drawn.tokens]
+            log_p = chosen.astype(np.float64) - self._norms_of(changed)
+        return log_p / (options.temperature or 1.0)
 
     def push(self, tokens: np.ndarray) -> np.ndarray:
         """Append a token to every row; returns which rows are finished, bool (B,).
@@ -187,7 +248,7 @@ class Batch:
         if not self._slices:
             self.logits = self.model.decode_step(self.cache, last, **known)
             return
-        self._masks = masks = self.lattice.masks(self.states)
+        masks = self.masks()
         self.logits, self._extra = self.model.decode_slice(  # type: ignore[attr-defined]
             self.cache, last, self.lattice.order, masks.prefix, masks.extra_start,
             masks.extra_token, **known,

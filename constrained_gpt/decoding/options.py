@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WIDEST = 10_000  # rows of one search: some 100 KB of cache each
+RESAMPLE = ("ess", "line", "never")
 
 
 def _number(name: str, value: object) -> float:
@@ -27,8 +28,21 @@ class Options:
 
     The order is: repetition penalty (on logits of tokens already written), mask, temperature,
     look-ahead, top-k, top-p, min-p. temperature 0 takes the most likely token. top_k None or 0:
-    no limit. lookahead: weigh tokens by their outlook (`Lattice.candidates`); False is the bare
-    mask. particles, beams: width of SMC and beam search.
+    no limit. lookahead: weigh tokens by their outlook (`Lattice.candidates`) and by what was
+    learned of the model (`constrained_gpt.lookahead`), where that is known; False is the bare mask.
+
+    What they all mean together is the *target*: the distribution that weights point to and SMC
+    comes near. A poem's share in it is p(poem) ** (1 / temperature), p being the model with the
+    repetition penalty in it, times exp(score) if there is one; over the poems of the form. Top-k,
+    top-p and min-p take nothing but what they cut off: a poem that holds a token they refused has
+    no share. The look-ahead changes draws alone, never the target. temperature 0 draws what is
+    likeliest, and its weights are those of temperature 1.
+
+    particles: how many drafts of each poem SMC and best-of write. resample: when SMC drops poor
+    drafts for copies of good ones: "ess", once the weights are uneven (effective sample size below
+    half); "line", the same but only where the last of them ends a line; "never": then it is
+    importance resampling of whole drafts. beams: width of beam search. diversity: log-probability
+    that a beam pays for each other poem that holds the same token.
     """
 
     temperature: float = 0.9
@@ -39,6 +53,8 @@ class Options:
     lookahead: bool = True
     particles: int = 4
     beams: int = 8
+    resample: str = "ess"
+    diversity: float = 0.0
 
     def __post_init__(self) -> None:
         if _number("temperature", self.temperature) < 0:
@@ -58,6 +74,12 @@ class Options:
             )
         if not isinstance(self.lookahead, bool):
             raise TypeError(f"lookahead={self.lookahead!r} is neither True nor False")
+        if self.resample not in RESAMPLE:
+            raise ValueError(
+                f"resample={self.resample!r} is unknown; use one of {', '.join(RESAMPLE)}"
+            )
+        if _number("diversity", self.diversity) < 0:
+            raise ValueError(f"diversity={self.diversity} is negative; 0 asks for none, 2 for much")
         for name in ("top_k", "particles", "beams"):
             value = getattr(self, name)
             if value is None and name == "top_k":
@@ -76,9 +98,12 @@ class Path:
 
     tokens: ids, the one that ends the poem included. log_p: log-probability of the tokens under
     the model (softmax of its logits, no temperature), given the prompt. weight: log importance
-    weight towards p(poem | prompt) on the form: log p - log q for a single draw; for SMC the log
-    of its population's estimate of the form's probability. log_q: log-probability of the draws
-    (nan where a decoder does not draw). log_mass: model probability of the allowed set, a step.
+    weight towards the target (see `Options`): log target - log q for a single draw; for SMC the
+    log of its population's estimate of Z, the target's whole mass on the form (at temperature 1
+    without a score: the form's probability). log_q: log-probability of the draws (nan where a
+    decoder does not draw). log_mass: model probability of the allowed set, a step. score: what the
+    score said of it, 0 without one. weight_error: of SMC, an estimate of the standard error of its
+    weight from that one population, else nan.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -86,3 +111,5 @@ class Path:
     log_q: float = 0.0
     weight: float = 0.0
     log_mass: list[float] = field(default_factory=list)
+    score: float = 0.0
+    weight_error: float = float("nan")

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from constrained_gpt.decoding.batch import Batch, LanguageModel
+from constrained_gpt.decoding.guide import Guide
 from constrained_gpt.decoding.options import Options, Path
+from constrained_gpt.decoding.score import Scorer
 from constrained_gpt.lattice import Lattice
 
 OnToken = Callable[[int, list[int], int], None]  # poem, tokens so far, lines finished
@@ -25,15 +27,18 @@ def sample(
     options: Options,
     *,
     start: np.ndarray | None = None,
+    guide: Guide | None = None,
+    scorer: Scorer | None = None,
     on_token: OnToken | None = None,
     weights: bool = True,
 ) -> list[Path]:
     """One path for every generator. A poem depends on its generator alone, not on its batch.
 
     weights: compute log_p, weight and log_mass, which needs the logits of tokens the mask forbids
-    too; else they are nan, and the model is asked for the allowed ones only.
+    too; else they are nan, and the model is asked for the allowed ones only. scorer: its score is
+    part of the weights; draws do not see it but in `guide`.
     """
-    batch = Batch(model, lattice, prompt, len(generators), start, whole=weights)
+    batch = Batch(model, lattice, prompt, len(generators), start, guide=guide, whole=weights)
     paths = [Path() for _ in generators]
     poem = np.arange(len(generators))  # which poem a row writes
     while True:
@@ -48,7 +53,10 @@ def sample(
             path.log_q += float(draw.log_q[row])
             if weights:
                 path.log_mass.append(float(draw.log_mass[row]))
-            path.weight = path.log_p - path.log_q
+            path.weight += float(draw.log_target[row] - draw.log_q[row])
+            if finished[row] and scorer is not None:
+                path.score = scorer(path.tokens, int(lines[row]), True) or 0.0
+                path.weight += path.score
             if on_token is not None:
                 on_token(p, path.tokens, int(lines[row]))
         going = np.flatnonzero(~finished)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from constrained_gpt.decoding.batch import Batch, LanguageModel
+from constrained_gpt.decoding.guide import Guide
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.lattice import Lattice
 
@@ -21,9 +22,10 @@ def sample_lines(
     generator: np.random.Generator,
     options: Options,
     start: np.ndarray | None = None,
+    guide: Guide | None = None,
 ) -> Iterator[list[int]]:
     """The tokens of each line, line break and end left out, yielded when the line is finished."""
-    batch = Batch(model, lattice, prompt, 1, start, whole=False)
+    batch = Batch(model, lattice, prompt, 1, start, guide=guide, whole=False)
     line = int(lattice.line(batch.states)[0])
     begun = 0
     while True:

@@ -20,6 +20,7 @@ from constrained_gpt.kernels.walk import advance_states
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
 from constrained_gpt.lattice.boundary import Boundary
 from constrained_gpt.lattice.compiled import Compiled
+from constrained_gpt.lattice.openings import Openings, openings
 from constrained_gpt.lattice.outlook import STRAIN, Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
 from constrained_gpt.lexicon.typography import (
@@ -190,6 +191,27 @@ class Lattice:
     def line(self, states: np.ndarray) -> np.ndarray:
         """The line each row is in (lines written whole so far): int64 (B,)."""
         return states[:, km.LINE]
+
+    def left(self, states: np.ndarray) -> np.ndarray:
+        """The most syllables that each row's line may still hold, a word just written counted
+        whether or not it could go on; int64 (B,), 0 at the end."""
+        book = self._quick.book
+        node, budget = states[:, km.NODE], states[:, km.BUDGET].copy()
+        unit = bk.table(book, bk.UNIT)[node]
+        word = np.flatnonzero((node > km.MID_ROOT) & (unit >= 0))
+        word = word[bk.table(book, bk.KIND)[unit[word]] == km.WORD]
+        of = bk.table(book, bk.UNIT_TYPE)[unit[word]]
+        bits = bk.table(book, bk.SHAPE_BITS).view(np.uint32)[bk.table(book, bk.TYPE_SHAPE)[of]]
+        after = np.zeros(len(word), np.int64)
+        for syllables in range(int(bits.max(initial=0)).bit_length()):
+            after |= np.where(bits >> np.uint32(syllables) & 1, budget[word] >> syllables, 0)
+        budget[word] = after
+        return np.maximum(np.frexp(budget.astype(np.float64))[1].astype(np.int64) - 1, 0)
+
+    @cached_property
+    def openings(self) -> Openings:
+        """What each token of `order` says of the words that begin with it."""
+        return openings(self._quick.book)
 
     def advance(self, states: np.ndarray, tokens: np.ndarray) -> None:
         """Step every row by one token, in place."""

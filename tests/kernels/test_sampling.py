@@ -32,7 +32,7 @@ OPTIONS: list[dict[str, Any]] = [
 DEFAULTS: dict[str, Any] = {
     "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "penalty": 1.0, "lookahead": True,
 }  # fmt: skip
-Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def some_masks(rng: np.random.Generator, rows: int, vocab: int) -> tuple[np.ndarray, Masks]:
@@ -107,11 +107,12 @@ def draw(
         extra = logits[owner, masks.extra_token]
         norm = np.full(rows, np.nan)
     chosen = DEFAULTS | options
-    out = (np.zeros(rows, np.int64), *(np.zeros(rows) for _ in range(3)))
+    guide, guide_row = chosen.get("guide", (np.zeros((1, 1), np.float32), np.full(rows, -1)))
+    out = (np.zeros(rows, np.int64), *(np.zeros(rows) for _ in range(4)))
     args = (
         given, extra, not sliced, order, rank, masks, norm, history, uniforms,
         float(chosen["temperature"]), int(chosen["top_k"]), float(chosen["top_p"]),
-        float(chosen["min_p"]), float(chosen["penalty"]), bool(chosen["lookahead"]),
+        float(chosen["min_p"]), float(chosen["penalty"]), bool(chosen["lookahead"]), guide, guide_row,
         np.empty((threads, 2, vocab + 1024), np.float32), *out,
     )  # fmt: skip
     if module is reference:
@@ -141,7 +142,8 @@ def clear_of_borders(
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("ties", [False, True])
-def test_equals_twin(options: dict[str, Any], ties: bool) -> None:
+@pytest.mark.parametrize("guided", [False, True])
+def test_equals_twin(options: dict[str, Any], ties: bool, guided: bool) -> None:
     rng = np.random.default_rng(7)
     compared = 0
     for trial in range(25):
@@ -156,6 +158,9 @@ def test_equals_twin(options: dict[str, Any], ties: bool) -> None:
             uniforms[:] = 0.0
         elif trial == 1:
             uniforms[:] = np.nextafter(1.0, 0.0)
+        if guided:
+            table = rng.standard_normal((3, len(order) + 1)).astype(np.float32)
+            options = options | {"guide": (table, rng.integers(-1, 3, rows))}
         slow = draw(reference, logits, order, masks, uniforms, history, **options)
         for sliced in (False, True):
             fast = draw(
@@ -169,6 +174,7 @@ def test_equals_twin(options: dict[str, Any], ties: bool) -> None:
                     continue
                 compared += 1
                 assert fast[2][b] == pytest.approx(slow[2][b], abs=1e-5)
+                assert fast[4][b] == pytest.approx(slow[4][b], abs=1e-5)
                 if sliced:
                     assert np.isnan(fast[1][b]) and np.isnan(fast[3][b])
                 else:
@@ -219,7 +225,7 @@ def test_draws_follow_the_distribution() -> None:
         drop_start=np.zeros(many + 1, np.int64), extra_start=np.zeros(many + 1, np.int64),
     )  # fmt: skip
     uniforms = (np.arange(many) + 0.5) / many
-    tokens, log_p, log_q, log_mass = draw(
+    tokens, log_p, log_q, log_mass, _ = draw(
         sampling, logits, order, repeated, uniforms, np.full((many, 1), -1), lookahead=False
     )
     ids = allowed(order, repeated, 0)
