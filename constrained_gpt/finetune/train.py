@@ -559,7 +559,7 @@ class _Run:
         return self._lattices[form.name]
 
     def _save(self, done: int, val_loss: float) -> None:
-        improved = val_loss < self.best
+        improved = val_loss < self.best or math.isnan(val_loss)  # nothing held out: the newest
         self.best = min(self.best, val_loss)
         if not self.crew.leads:
             return
