@@ -460,16 +460,26 @@ _FINETUNE = (
     "init", "budget", "lora", "lora_alpha", "max_iters", "batch_size", "block_size", "n_layer",
     "n_head", "n_embd", "dropout", "distil", "learning_rate", "state_lr", "min_lr", "warmup_iters",
     "lr_decay_iters", "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval",
-    "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "seed", "device",
+    "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "tensorboard",
+    "seed", "device",
 )  # fmt: skip
 
 
-def _finetune(args: argparse.Namespace) -> int:
-    from .finetune.train import TrainConfig, train
+def _config(args: argparse.Namespace, resume: bool = False) -> Any:
+    from .finetune.train import TrainConfig
 
-    config = TrainConfig(
-        data=args.data, out=args.out, resume=args.resume, **_given(args, _FINETUNE)
-    )
+    return TrainConfig(data=args.data, out=args.out, resume=resume, **_given(args, _FINETUNE))
+
+
+def _finetune(args: argparse.Namespace) -> int:
+    from .finetune.train import METRICS, train
+
+    target = None
+    if args.plot is not None:
+        from .evaluation.plot import check_target
+
+        target = check_target(args.plot)
+    config = _config(args, args.resume)
     with _Bar(config.max_iters, "step") as bar:
 
         def log(line: str) -> None:
@@ -477,8 +487,30 @@ def _finetune(args: argparse.Namespace) -> int:
                 print(line, file=sys.stderr, flush=True)
 
         result = train(config, log=log, progress=bar.update)
+    if target is not None:
+        from .finetune.curves import plot
+
+        plot(Path(args.out) / METRICS, target)
     print(json.dumps(result))
     return 0
+
+
+def _crossval(args: argparse.Namespace) -> int:
+    from .finetune.search import crossval
+
+    print(json.dumps(crossval(_config(args), log=_say)))
+    return 0
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from .finetune.search import tune
+
+    print(json.dumps(tune(_config(args), args.trials, log=_say)))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -786,35 +818,17 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--licence", metavar="TEXT", help="of the poems, for the card")
 
     finetune = command("finetune", _finetune, "Train a model on prepared poems.")
-    finetune.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
-    finetune.add_argument("--out", required=True, metavar="DIR", help="where ckpt.pt goes")
+    _training(finetune)
+    finetune.add_argument("--plot", metavar="FILE", help="draw the curves: .png, .svg or .pdf")
     finetune.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out"
     )
-    finetune.add_argument(
-        "--init", metavar="MODEL", help="a name, a path, or scratch (default smollm2)"
-    )
-    finetune.add_argument(
-        "--budget", action="store_true", default=None,
-        help="tell the model which line it is in and how many syllables are left",
-    )  # fmt: skip
-    finetune.add_argument(
-        "--lora", type=int, metavar="R", help="train adapters of rank R, the rest stays"
-    )
-    finetune.add_argument("--compile", action="store_true", default=None, help="torch.compile")
-    finetune.add_argument("--precision", help="auto, float32 or bfloat16")
-    finetune.add_argument("--device", help="cpu, cuda, mps")
-    for name in (
-        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "distil",
-        "lora-alpha",
-    ):  # fmt: skip
-        finetune.add_argument(f"--{name}", type=float, metavar="X")
-    for name in (
-        "max-iters", "batch-size", "block-size", "n-layer", "n-head", "n-embd", "warmup-iters",
-        "lr-decay-iters", "gradient-accumulation-steps", "eval-interval", "eval-poems",
-        "validity-poems", "patience", "fold", "seed",
-    ):  # fmt: skip
-        finetune.add_argument(f"--{name}", type=int, metavar="N")
+
+    crossval = command("crossval", _crossval, "Train once for each fold: mean and spread.")
+    _training(crossval)
+    tune = command("tune", _tune, "Search for the hyper-parameters with the lowest held-out loss.")
+    _training(tune)
+    tune.add_argument("--trials", type=int, default=20, metavar="N", help="runs (default 20)")
 
     shrink = command("shrink", _shrink, "Cut a smaller model out of a larger one, to train on.")
     shrink.add_argument("model", metavar="MODEL", help="a name or a path")
@@ -856,6 +870,37 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--most", type=int, metavar="N", help="read N poems of it at most")
     evaluate.add_argument("--device", help="cpu, cuda, mps")
     return parser
+
+
+def _training(sub: argparse.ArgumentParser) -> None:
+    """The options of a training run."""
+    sub.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
+    sub.add_argument("--out", required=True, metavar="DIR", help="where ckpt.pt goes")
+    sub.add_argument("--init", metavar="MODEL", help="a name, a path, or scratch (default smollm2)")
+    sub.add_argument(
+        "--budget", action="store_true", default=None,
+        help="tell the model which line it is in and how many syllables are left",
+    )  # fmt: skip
+    sub.add_argument(
+        "--lora", type=int, metavar="R", help="train adapters of rank R, the rest stays"
+    )
+    sub.add_argument("--compile", action="store_true", default=None, help="torch.compile")
+    sub.add_argument("--precision", help="auto, float32 or bfloat16")
+    sub.add_argument("--device", help="cpu, cuda, mps")
+    for name in (
+        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "distil",
+        "lora-alpha",
+    ):  # fmt: skip
+        sub.add_argument(f"--{name}", type=float, metavar="X")
+    for name in (
+        "max-iters", "batch-size", "block-size", "n-layer", "n-head", "n-embd", "warmup-iters",
+        "lr-decay-iters", "gradient-accumulation-steps", "eval-interval", "eval-poems",
+        "validity-poems", "patience", "fold", "seed",
+    ):  # fmt: skip
+        sub.add_argument(f"--{name}", type=int, metavar="N")
+    sub.add_argument(
+        "--tensorboard", action="store_true", default=None, help="write OUT/tensorboard too"
+    )
 
 
 def _one_line(error: BaseException) -> str:

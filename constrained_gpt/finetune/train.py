@@ -86,6 +86,7 @@ class TrainConfig:
     fold: int | None = None  # held out of the training split instead of the validation split
     precision: str = "auto"  # bfloat16 where the device multiplies it fast
     compile: bool = False
+    tensorboard: bool = False  # in out/tensorboard
     seed: int = 1337
     device: str = "auto"
 
@@ -232,10 +233,18 @@ class Crew:
         """Does this one write files?"""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def heard(self, number: int, device: torch.device) -> int:
+        """The largest number that any of them says: all stop if one is asked to."""
+        if self.size == 1:
+            return number
+        said = torch.tensor(number, device=device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+        return int(said)
+
+    def part(self) -> None:
+        """The run is over."""
         if self.size > 1:
-            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
 
 
 def crew_of(device: torch.device) -> Crew:
@@ -245,6 +254,20 @@ def crew_of(device: torch.device) -> Crew:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Crew(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+
+def board_of(config: TrainConfig) -> Any:
+    """A writer for TensorBoard, if it is asked for."""
+    if not config.tensorboard:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out; "
+            f"{METRICS} has the same figures"
+        ) from None
+    return SummaryWriter(str(Path(config.out) / "tensorboard"))
 
 
 class _Stop:
@@ -287,10 +310,12 @@ def train(
     *,
     log: Callable[[str], None] = print,
     progress: Callable[[int, int], object] | None = None,
+    watch: Callable[[int, float], object] | None = None,
 ) -> dict[str, Any]:
     """Train as the configuration says; returns the losses. Ctrl-C keeps all that was learned.
 
-    progress: called with (steps done, steps in all).
+    progress: called with (steps done, steps in all). watch: called with (steps done, held-out loss)
+    once these are saved; what it raises ends the run.
     """
     device = device_of(config.device)
     crew = crew_of(device)
@@ -301,8 +326,11 @@ def train(
             f"gradient_accumulation_steps={config.gradient_accumulation_steps} is not a multiple "
             f"of the {crew.size} processes that share it; raise it"
         )
-    with _seeded(config.seed + crew.rank):
-        return _Run(config, device, crew, log, progress).train()
+    try:
+        with _seeded(config.seed + crew.rank):
+            return _Run(config, device, crew, log, progress, watch).train()
+    finally:
+        crew.part()
 
 
 class _Run:
@@ -315,7 +343,10 @@ class _Run:
         crew: Crew,
         log: Callable[[str], None],
         progress: Callable[[int, int], object] | None,
+        watch: Callable[[int, float], object] | None,
     ) -> None:
+        self.watch = watch
+        self.board = board_of(config) if crew.leads else None
         self.out = Path(config.out)
         if crew.leads:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -424,22 +455,25 @@ class _Run:
                 if self.crew.leads:
                     shown = (val_loss, math.exp(min(val_loss, 700.0)), validity)
                     held = [("" if math.isnan(v) else v) if due else "" for v in shown]
-                    _append_metrics(
-                        metrics, (done, self.tokens, lr, loss, *held, norm, round(rate, 1))
-                    )
+                    row = (done, self.tokens, lr, loss, *held, norm, round(rate, 1))
+                    _append_metrics(metrics, row)
+                    self._show(done, row)
                 if self.progress is not None:
                     self.progress(done, config.max_iters)
                 tired = bool(config.patience) and due and self.stale >= config.patience
-                if due or stop.asked:
+                asked = self.crew.heard(stop.asked, self.device)
+                if due or asked:
                     self._save(done, val_loss if due else math.inf)
                 if due:
                     self.log(
                         f"step {done}: loss {loss:.4f}, {_said(val_loss, validity)}, lr {lr:.2e}, "
                         f"{rate:.0f} tokens/s"
                     )
-                if stop.asked:
+                if due and self.watch is not None:
+                    self.watch(done, val_loss)
+                if asked:
                     self.log(f"stopped after step {done}; go on with --resume")
-                    if stop.asked == signal.SIGINT:
+                    if asked == signal.SIGINT:
                         raise KeyboardInterrupt
                     break
                 if tired:
@@ -452,6 +486,14 @@ class _Run:
             "best": self.best,
             "validity": validity,
         }
+
+    def _show(self, done: int, row: tuple[object, ...]) -> None:
+        """The row of the metrics on TensorBoard, where that is asked."""
+        if self.board is not None:
+            for name, value in zip(COLUMNS[1:], row[1:], strict=True):
+                if value != "":
+                    self.board.add_scalar(name, value, done)
+            self.board.flush()
 
     def _step(self, step: int, lr: float) -> tuple[float, float, int]:
         """One step; its loss, the gradient's norm and the tokens it learned from."""
@@ -527,7 +569,7 @@ class _Run:
         return self._lattices[form.name]
 
     def _save(self, done: int, val_loss: float) -> None:
-        improved = val_loss < self.best
+        improved = val_loss < self.best or math.isnan(val_loss)  # nothing held out: the newest
         self.best = min(self.best, val_loss)
         if not self.crew.leads:
             return
