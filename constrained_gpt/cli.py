@@ -458,18 +458,28 @@ def _prepare(args: argparse.Namespace) -> int:
 
 _FINETUNE = (
     "init", "budget", "lora", "lora_alpha", "max_iters", "batch_size", "block_size", "n_layer",
-    "n_head", "n_embd", "dropout", "learning_rate", "state_lr", "min_lr", "warmup_iters",
+    "n_head", "n_embd", "dropout", "distil", "learning_rate", "state_lr", "min_lr", "warmup_iters",
     "lr_decay_iters", "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval",
-    "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "seed", "device",
+    "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "tensorboard",
+    "seed", "device",
 )  # fmt: skip
 
 
-def _finetune(args: argparse.Namespace) -> int:
-    from .finetune.train import TrainConfig, train
+def _config(args: argparse.Namespace, resume: bool = False) -> Any:
+    from .finetune.train import TrainConfig
 
-    config = TrainConfig(
-        data=args.data, out=args.out, resume=args.resume, **_given(args, _FINETUNE)
-    )
+    return TrainConfig(data=args.data, out=args.out, resume=resume, **_given(args, _FINETUNE))
+
+
+def _finetune(args: argparse.Namespace) -> int:
+    from .finetune.train import METRICS, train
+
+    target = None
+    if args.plot is not None:
+        from .evaluation.plot import check_target
+
+        target = check_target(args.plot)
+    config = _config(args, args.resume)
     with _Bar(config.max_iters, "step") as bar:
 
         def log(line: str) -> None:
@@ -477,8 +487,30 @@ def _finetune(args: argparse.Namespace) -> int:
                 print(line, file=sys.stderr, flush=True)
 
         result = train(config, log=log, progress=bar.update)
+    if target is not None:
+        from .finetune.curves import plot
+
+        plot(Path(args.out) / METRICS, target)
     print(json.dumps(result))
     return 0
+
+
+def _crossval(args: argparse.Namespace) -> int:
+    from .finetune.search import crossval
+
+    print(json.dumps(crossval(_config(args), log=_say)))
+    return 0
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from .finetune.search import tune
+
+    print(json.dumps(tune(_config(args), args.trials, log=_say)))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -494,6 +526,69 @@ def _evaluate(args: argparse.Namespace) -> int:
     options = _given(args, ("split", "device", "most", "samples", "seed"))
     for model in args.model or ["smollm2"]:
         _print_json(evaluate_files(args.data, model=model, **options).to_dict(), flush=True)
+    return 0
+
+
+# smaller models
+
+
+def _shrink(args: argparse.Namespace) -> int:
+    from .finetune.shrink import shrink
+
+    options = _given(args, ("tokens", "block_size", "dtype"))
+    if args.layers is not None:
+        options["layers"] = _layers(args.layers)
+    print(json.dumps(shrink(args.model, args.out, poems=args.poems or (), **options)))
+    return 0
+
+
+def _layers(given: str) -> int | list[int]:
+    try:
+        numbers = [int(part) for part in given.split(",")]
+    except ValueError:
+        raise ValueError(f"layers {given!r} are neither a count nor like 0,4,8; mend it") from None
+    return numbers if "," in given else numbers[0]
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from .finetune.pack import pack
+
+    print(json.dumps(pack(args.ckpt, args.out, **_given(args, ("dtype",)))))
+    return 0
+
+
+# a corpus
+
+_RULES = ("repeated", "line_log_mass", "worst", "line", "word", "opening", "cliche", "seed")
+
+
+def _corpus_write(args: argparse.Namespace) -> int:
+    from .corpus.plan import Recipe
+    from .corpus.write import write
+
+    recipe = Recipe.load(args.recipe)
+    with _Bar(args.batches, unit="batch", least=1) as bar:
+        done = write(
+            args.out, args.batches, recipe=recipe, part=_part(args.part), progress=bar.update
+        )
+    _print_json(done)
+    return 0
+
+
+def _part(given: str) -> tuple[int, int]:
+    k, slash, of = given.partition("/")
+    if not (slash and k.isdigit() and of.isdigit()):
+        raise ValueError(f"part {given!r} is not like 0/2, the first of two; give it so")
+    return int(k), int(of)
+
+
+def _corpus_select(args: argparse.Namespace) -> int:
+    from .corpus.select import Rules, select
+
+    rules = Rules(**_given(args, _RULES))
+    with _Bar(None, least=1) as bar:
+        figures = select(args.files, args.out, rules=rules, progress=bar.update)
+    print(json.dumps(figures, ensure_ascii=False, indent=2))
     return 0
 
 
@@ -657,6 +752,38 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("name", metavar="NAME", help="a name of `haiku models`")
     command("models", _models, "List the models known by name.")
 
+    corpus = commands.add_parser(
+        "corpus", help="Write poems for a model to learn from.",
+        description="Write poems for a model to learn from, and keep the better ones.",
+    )  # fmt: skip
+    stages = corpus.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    lines = stages.add_parser("write", help="let a model write, batch after batch")
+    lines.set_defaults(run=_corpus_write)
+    lines.add_argument(
+        "--out", required=True, metavar="FILE", help="JSON lines; one that is there is gone on with"
+    )
+    lines.add_argument(
+        "--batches", required=True, type=int, metavar="N", help="how many the file is to hold"
+    )
+    lines.add_argument("--recipe", metavar="FILE", help="JSON (default: the package's own)")
+    lines.add_argument(
+        "--part", default="0/1", metavar="K/N", help="this process writes part K of N (from 0)"
+    )
+    chosen = stages.add_parser("select", help="keep the poems worth learning from")
+    chosen.set_defaults(run=_corpus_select)
+    chosen.add_argument("files", nargs="+", metavar="FILE", help="what `haiku corpus write` wrote")
+    chosen.add_argument("--out", required=True, metavar="FILE", help="where the kept ones go")
+    for name, kind, about in (
+        ("repeated", int, "most content words said again (default 0)"),
+        ("line-log-mass", float, "least log mass a line that the form left (default -2.5)"),
+        ("worst", float, "share dropped for low log p a token (default 0.2)"),
+        ("line", int, "most poems with one line (default 3)"),
+        ("word", float, "largest share of poems with one content word (default 0.06)"),
+        ("opening", float, "the same with one pair of first words (default 0.04)"),
+        ("cliche", float, "the same with one worn phrase (default 0.005)"),
+        ("seed", int, "of the order in which poems are looked at (default 0)"),
+    ):
+        chosen.add_argument(f"--{name}", type=kind, metavar="X", help=about)
     learn = command(
         "lookahead", _lookahead, "Learn a model's look-ahead, for poems that end their lines well."
     )
@@ -691,35 +818,34 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--licence", metavar="TEXT", help="of the poems, for the card")
 
     finetune = command("finetune", _finetune, "Train a model on prepared poems.")
-    finetune.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
-    finetune.add_argument("--out", required=True, metavar="DIR", help="where ckpt.pt goes")
+    _training(finetune)
+    finetune.add_argument("--plot", metavar="FILE", help="draw the curves: .png, .svg or .pdf")
     finetune.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out"
     )
-    finetune.add_argument(
-        "--init", metavar="MODEL", help="a name, a path, or scratch (default smollm2)"
-    )
-    finetune.add_argument(
-        "--budget", action="store_true", default=None,
-        help="tell the model which line it is in and how many syllables are left",
-    )  # fmt: skip
-    finetune.add_argument(
-        "--lora", type=int, metavar="R", help="train adapters of rank R, the rest stays"
-    )
-    finetune.add_argument("--compile", action="store_true", default=None, help="torch.compile")
-    finetune.add_argument("--precision", help="auto, float32 or bfloat16")
-    finetune.add_argument("--device", help="cpu, cuda, mps")
-    for name in (
-        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "lora-alpha",
-    ):  # fmt: skip
-        finetune.add_argument(f"--{name}", type=float, metavar="X")
-    for name in (
-        "max-iters", "batch-size", "block-size", "n-layer", "n-head", "n-embd", "warmup-iters",
-        "lr-decay-iters", "gradient-accumulation-steps", "eval-interval", "eval-poems",
-        "validity-poems", "patience", "fold", "seed",
-    ):  # fmt: skip
-        finetune.add_argument(f"--{name}", type=int, metavar="N")
 
+    crossval = command("crossval", _crossval, "Train once for each fold: mean and spread.")
+    _training(crossval)
+    tune = command("tune", _tune, "Search for the hyper-parameters with the lowest held-out loss.")
+    _training(tune)
+    tune.add_argument("--trials", type=int, default=20, metavar="N", help="runs (default 20)")
+
+    shrink = command("shrink", _shrink, "Cut a smaller model out of a larger one, to train on.")
+    shrink.add_argument("model", metavar="MODEL", help="a name or a path")
+    shrink.add_argument("--out", required=True, metavar="DIR", help="where the smaller one goes")
+    shrink.add_argument(
+        "--layers", metavar="N", help="how many, or which, as 0,4,8 (default 9, evenly spread)"
+    )
+    shrink.add_argument("--tokens", type=int, metavar="N", help="at most (default 16384)")
+    shrink.add_argument("--block-size", type=int, metavar="N", help="positions (default 256)")
+    shrink.add_argument("--dtype", help="float16 (the default) or int8")
+    shrink.add_argument(
+        "--poems", action="append", metavar="FILE", help="poems whose tokens are kept; repeat"
+    )
+    pack = command("pack", _pack, "Make a trained model small enough to ship.")
+    pack.add_argument("ckpt", metavar="CKPT", help="best.pt or ckpt.pt of `haiku finetune`")
+    pack.add_argument("--out", required=True, metavar="DIR", help="where the folder goes")
+    pack.add_argument("--dtype", help="int8 (the default) or float16")
     export = command("export", _export, "Write a model for transformers, nanoGPT, or as adapter.")
     export.add_argument("model", metavar="MODEL", help="name, folder, .gguf file or ckpt.pt")
     export.add_argument(
@@ -744,6 +870,37 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--most", type=int, metavar="N", help="read N poems of it at most")
     evaluate.add_argument("--device", help="cpu, cuda, mps")
     return parser
+
+
+def _training(sub: argparse.ArgumentParser) -> None:
+    """The options of a training run."""
+    sub.add_argument("data", metavar="DIR", help="what `haiku prepare` wrote")
+    sub.add_argument("--out", required=True, metavar="DIR", help="where ckpt.pt goes")
+    sub.add_argument("--init", metavar="MODEL", help="a name, a path, or scratch (default smollm2)")
+    sub.add_argument(
+        "--budget", action="store_true", default=None,
+        help="tell the model which line it is in and how many syllables are left",
+    )  # fmt: skip
+    sub.add_argument(
+        "--lora", type=int, metavar="R", help="train adapters of rank R, the rest stays"
+    )
+    sub.add_argument("--compile", action="store_true", default=None, help="torch.compile")
+    sub.add_argument("--precision", help="auto, float32 or bfloat16")
+    sub.add_argument("--device", help="cpu, cuda, mps")
+    for name in (
+        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "distil",
+        "lora-alpha",
+    ):  # fmt: skip
+        sub.add_argument(f"--{name}", type=float, metavar="X")
+    for name in (
+        "max-iters", "batch-size", "block-size", "n-layer", "n-head", "n-embd", "warmup-iters",
+        "lr-decay-iters", "gradient-accumulation-steps", "eval-interval", "eval-poems",
+        "validity-poems", "patience", "fold", "seed",
+    ):  # fmt: skip
+        sub.add_argument(f"--{name}", type=int, metavar="N")
+    sub.add_argument(
+        "--tensorboard", action="store_true", default=None, help="write OUT/tensorboard too"
+    )
 
 
 def _one_line(error: BaseException) -> str:

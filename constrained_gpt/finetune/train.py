@@ -26,11 +26,11 @@ from .. import prompts
 from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
 from ..lattice import Lattice, compile
-from ..lexicon import Form, Lexicon
+from ..lexicon import HAIKU, Form, Lexicon
 from ..model import GPT
 from ..model_config import GPTConfig
 from . import lora
-from .batches import Poems, form_of
+from .batches import Poems, Thoughts, form_of
 from .evaluate import evaluate, losses
 from .prepare import bare, read_card, tokenizer_of
 from .validity import free_samples, valid_share
@@ -81,9 +81,12 @@ class TrainConfig:
     block_size: int = 256
     dropout: float = 0.0
     bias: bool = False
+    distil: float = 0.0  # share of the loss that is towards what a teacher thought, if it is known
+    teacher: str = "smollm2"  # whose thoughts they are
     fold: int | None = None  # held out of the training split instead of the validation split
     precision: str = "auto"  # bfloat16 where the device multiplies it fast
     compile: bool = False
+    tensorboard: bool = False  # in out/tensorboard
     seed: int = 1337
     device: str = "auto"
 
@@ -110,6 +113,8 @@ class TrainConfig:
             raise ValueError(
                 f"precision={self.precision!r} is unknown; use one of {', '.join(PRECISIONS)}"
             )
+        if not 0 <= self.distil <= 1:
+            raise ValueError(f"distil={self.distil} is not a share; use 0 to 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} is not in [0, 1); use e.g. 0.1")
 
@@ -228,10 +233,18 @@ class Crew:
         """Does this one write files?"""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def heard(self, number: int, device: torch.device) -> int:
+        """The largest number that any of them says: all stop if one is asked to."""
+        if self.size == 1:
+            return number
+        said = torch.tensor(number, device=device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
+        return int(said)
+
+    def part(self) -> None:
+        """The run is over."""
         if self.size > 1:
-            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
 
 
 def crew_of(device: torch.device) -> Crew:
@@ -241,6 +254,20 @@ def crew_of(device: torch.device) -> Crew:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Crew(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+
+def board_of(config: TrainConfig) -> Any:
+    """A writer for TensorBoard, if it is asked for."""
+    if not config.tensorboard:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out; "
+            f"{METRICS} has the same figures"
+        ) from None
+    return SummaryWriter(str(Path(config.out) / "tensorboard"))
 
 
 class _Stop:
@@ -283,10 +310,12 @@ def train(
     *,
     log: Callable[[str], None] = print,
     progress: Callable[[int, int], object] | None = None,
+    watch: Callable[[int, float], object] | None = None,
 ) -> dict[str, Any]:
     """Train as the configuration says; returns the losses. Ctrl-C keeps all that was learned.
 
-    progress: called with (steps done, steps in all).
+    progress: called with (steps done, steps in all). watch: called with (steps done, held-out loss)
+    once these are saved; what it raises ends the run.
     """
     device = device_of(config.device)
     crew = crew_of(device)
@@ -297,8 +326,11 @@ def train(
             f"gradient_accumulation_steps={config.gradient_accumulation_steps} is not a multiple "
             f"of the {crew.size} processes that share it; raise it"
         )
-    with _seeded(config.seed + crew.rank):
-        return _Run(config, device, crew, log, progress).train()
+    try:
+        with _seeded(config.seed + crew.rank):
+            return _Run(config, device, crew, log, progress, watch).train()
+    finally:
+        crew.part()
 
 
 class _Run:
@@ -311,7 +343,10 @@ class _Run:
         crew: Crew,
         log: Callable[[str], None],
         progress: Callable[[int, int], object] | None,
+        watch: Callable[[int, float], object] | None,
     ) -> None:
+        self.watch = watch
+        self.board = board_of(config) if crew.leads else None
         self.out = Path(config.out)
         if crew.leads:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -350,7 +385,7 @@ class _Run:
             torch.set_rng_state(kept["rng"])
             self.start, self.best = kept["iter_num"], kept["best_val_loss"]
             self.stale, self.tokens = kept["stale"], kept["tokens"]
-        self.learner: torch.nn.Module = _Learner(self.model)
+        self.learner: torch.nn.Module = _Learner(self.model, config.distil)
         if config.compile:
             self.learner = torch.compile(self.learner, dynamic=True)  # type: ignore[assignment]
         if crew.size > 1:
@@ -371,7 +406,8 @@ class _Run:
 
     def _splits(self) -> tuple[Poems, Poems]:
         config = self.config
-        every = Poems(config.data, "train", self.tokenizer)
+        thoughts = self._thoughts() if config.distil else None
+        every = Poems(config.data, "train", self.tokenizer, thoughts=thoughts)
         held = Poems(config.data, "val", self.tokenizer)
         if config.fold is None:
             return every, held
@@ -384,9 +420,14 @@ class _Run:
             raise ValueError(f"fold={config.fold} holds no poem, or all; choose another")
         rows = np.arange(len(folds))
         return (
-            Poems(config.data, "train", self.tokenizer, rows=rows[~apart]),
+            Poems(config.data, "train", self.tokenizer, rows=rows[~apart], thoughts=thoughts),
             Poems(config.data, "train", self.tokenizer, rows=rows[apart]),
         )
+
+    def _thoughts(self) -> Thoughts:
+        teacher = tokenizer_of(self.config.teacher)
+        end = prompts.build(teacher, "x", HAIKU).end
+        return Thoughts(teacher, self.tokenizer, end)
 
     def train(self) -> dict[str, Any]:
         """All steps that are left."""
@@ -414,22 +455,25 @@ class _Run:
                 if self.crew.leads:
                     shown = (val_loss, math.exp(min(val_loss, 700.0)), validity)
                     held = [("" if math.isnan(v) else v) if due else "" for v in shown]
-                    _append_metrics(
-                        metrics, (done, self.tokens, lr, loss, *held, norm, round(rate, 1))
-                    )
+                    row = (done, self.tokens, lr, loss, *held, norm, round(rate, 1))
+                    _append_metrics(metrics, row)
+                    self._show(done, row)
                 if self.progress is not None:
                     self.progress(done, config.max_iters)
                 tired = bool(config.patience) and due and self.stale >= config.patience
-                if due or stop.asked:
+                asked = self.crew.heard(stop.asked, self.device)
+                if due or asked:
                     self._save(done, val_loss if due else math.inf)
                 if due:
                     self.log(
                         f"step {done}: loss {loss:.4f}, {_said(val_loss, validity)}, lr {lr:.2e}, "
                         f"{rate:.0f} tokens/s"
                     )
-                if stop.asked:
+                if due and self.watch is not None:
+                    self.watch(done, val_loss)
+                if asked:
                     self.log(f"stopped after step {done}; go on with --resume")
-                    if stop.asked == signal.SIGINT:
+                    if asked == signal.SIGINT:
                         raise KeyboardInterrupt
                     break
                 if tired:
@@ -442,6 +486,14 @@ class _Run:
             "best": self.best,
             "validity": validity,
         }
+
+    def _show(self, done: int, row: tuple[object, ...]) -> None:
+        """The row of the metrics on TensorBoard, where that is asked."""
+        if self.board is not None:
+            for name, value in zip(COLUMNS[1:], row[1:], strict=True):
+                if value != "":
+                    self.board.add_scalar(name, value, done)
+            self.board.flush()
 
     def _step(self, step: int, lr: float) -> tuple[float, float, int]:
         """One step; its loss, the gradient's norm and the tokens it learned from."""
@@ -517,7 +569,7 @@ class _Run:
         return self._lattices[form.name]
 
     def _save(self, done: int, val_loss: float) -> None:
-        improved = val_loss < self.best
+        improved = val_loss < self.best or math.isnan(val_loss)  # nothing held out: the newest
         self.best = min(self.best, val_loss)
         if not self.crew.leads:
             return
@@ -562,12 +614,12 @@ class _Run:
 class _Learner(torch.nn.Module):
     """Batch in, summed loss out: what is compiled, and what processes share."""
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: GPT, distil: float) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.distil = model, distil
 
     def forward(self, batch: Any) -> torch.Tensor:
-        return losses(self.model, batch).sum()
+        return losses(self.model, batch, self.distil).sum()
 
 
 def _said(val_loss: float, validity: float) -> str:

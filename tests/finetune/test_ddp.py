@@ -20,7 +20,6 @@ from constrained_gpt.finetune.train import TrainConfig, train
 torch.set_num_threads(1)
 data, out = sys.argv[1:]
 train(TrainConfig(data=data, out=out, **{settings!r}), log=lambda line: None)
-torch.distributed.destroy_process_group()
 """
 SETTINGS = {
     "init": "scratch", "budget": True, "n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 64,

@@ -1,193 +1,27 @@
-"""Fine-tuning: prepared data, the trainer's recipe and its files, held-out loss."""
+"""The trainer's recipe and its files, batches and held-out figures."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
 import signal
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from few_poems import quiet, settings, weights
 from torch.nn import functional as F
 
 from constrained_gpt.finetune import train as trainer
 from constrained_gpt.finetune.batches import Poems
 from constrained_gpt.finetune.evaluate import evaluate, evaluate_files
-from constrained_gpt.finetune.prepare import prepare, read_card, read_tokens
 from constrained_gpt.finetune.train import TrainConfig, build, lr_at, optimizer_of, train
 from constrained_gpt.lattice.budget import LEFT, LINES
-from constrained_gpt.model import GPT, GPTConfig
+from constrained_gpt.model import GPT
+from constrained_gpt.model_config import GPTConfig
 from constrained_gpt.tokenizer import Tokenizer
-
-FIVES = [
-    "the snow on the hill",
-    "a crow on the gate",
-    "the moon in the well",
-    "rain on the old roof",
-]
-SEVENS = [
-    "a dog runs over the field",
-    "the lamp burns late in the house",
-    "my cat sleeps under the stove",
-]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads cost more than they bring on models this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def poems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("poems") / "poems.txt"
-    texts = [f"{a}\n{b}\n{c}" for a in FIVES for b in SEVENS for c in FIVES if a != c]
-    path.write_text("\n\n".join([*texts, texts[0], "no haiku at all"]), "utf-8")
-    return path
-
-
-@pytest.fixture(scope="session")
-def data(poems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("data")
-    prepare([poems], out, model="gpt2", near=1.0, val_fraction=0.2, folds=3, licence="MIT")
-    return out
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small GPT-2 as nanoGPT saves it."""
-    return small(tmp_path_factory, 64)
-
-
-@pytest.fixture(scope="session")
-def roomy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One that can hold the page that a model without tags is asked with."""
-    return small(tmp_path_factory, 256)
-
-
-def small(tmp_path_factory: pytest.TempPathFactory, block_size: int) -> Path:
-    config = GPTConfig(block_size=block_size, vocab_size=50257, n_layer=2, n_head=2, n_embd=8)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = GPT(config)
-    names = ("block_size", "vocab_size", "n_layer", "n_head", "n_embd", "bias", "dropout")
-    path = tmp_path_factory.mktemp("tiny") / "ckpt.pt"
-    args = {name: asdict(config)[name] for name in names}
-    torch.save({"model": model.state_dict(), "model_args": args, "iter_num": 0}, path)
-    return path
-
-
-def settings(data: Path, out: Path, tiny: Path, **changes: Any) -> TrainConfig:
-    config = TrainConfig(
-        data=data, out=out, init=str(tiny), max_iters=6, batch_size=2, precision="float32",
-        eval_interval=3, eval_poems=4, warmup_iters=2, learning_rate=1e-2, device="cpu",
-    )  # fmt: skip
-    return replace(config, **changes)
-
-
-def quiet(config: TrainConfig) -> dict[str, Any]:
-    return train(config, log=lambda _: None)
-
-
-def weights(path: Path) -> dict[str, Any]:
-    return torch.load(path, weights_only=True)
-
-
-# prepare
-
-
-def test_prepare_round_trips(poems: Path, data: Path) -> None:
-    tokenizer = Tokenizer.gpt2()
-    card = read_card(data)
-    texts = []
-    for split in ("train", "val"):
-        tokens = read_tokens(data, split, tokenizer)
-        assert len(tokens) == card[split]["tokens"]
-        found = tokenizer.decode([int(t) for t in tokens]).split("<|endoftext|>")
-        assert found.pop() == ""
-        assert len(found) == card[split]["poems"] > 0
-        texts += found
-        tags = [
-            json.loads(line)
-            for line in (data / f"{split}_tags.jsonl").read_text("utf-8").splitlines()
-        ]
-        assert [t["text"] for t in tags] == found
-        rows, mask = (np.load(data / f"{split}_{name}.npy") for name in ("tokens", "mask"))
-        assert (rows[mask > 0] == tokens).all()
-        assert (rows[mask == 0] == tokenizer.eos).all()
-    expected = list(dict.fromkeys(poems.read_text("utf-8").split("\n\n")))[:-1]
-    assert sorted(texts) == sorted(expected)
-    assert card["rejects"] == {"said before": 1, "not of the form": 1}
-    assert card["read"] == len(expected) + 2
-    assert card["licence"] == "MIT"
-    assert not [p for p in data.iterdir() if p.name.endswith((".tmp", ".part"))]
-
-
-def test_states_count_down_to_every_line_end(data: Path) -> None:
-    tokenizer = Tokenizer.gpt2()
-    states, tokens = (np.load(data / f"train_{name}.npy") for name in ("states", "tokens"))
-    assert read_card(data)["train"]["without_states"] == 0
-    for row, written in zip(states, tokens, strict=True):
-        line, left, inside = decoded(row[0])
-        assert (line, left, inside) == (2, 5, 0)
-        for token, state in zip(written, row[1:], strict=True):
-            text = tokenizer.decode([int(token)])
-            if token == tokenizer.eos:
-                assert (line, left, inside) == (0, 0, 0)
-                assert state == 0
-                break
-            if text == "\n":
-                assert (left, inside) == (0, 0)
-                line, left = line - 1, {2: 7, 1: 5}[line]
-                assert decoded(state) == (line, left, 0)
-                continue
-            at, remain, inside = decoded(state)
-            assert at == line
-            assert remain < left or inside
-            left = remain
-
-
-def decoded(state: int) -> tuple[int, int, int]:
-    place, inside = divmod(int(state) - 1, 2)
-    assert 0 <= place < LINES * LEFT
-    return place // LEFT, place % LEFT, inside
-
-
-def test_held_out_poems_stay_held_out_when_poems_are_added(
-    poems: Path, data: Path, tmp_path: Path
-) -> None:
-    more = tmp_path / "more.jsonl"
-    more.write_text(json.dumps({"text": "the snow on the hill / a dog runs under the house / rain"}) + "\n"
-                    + json.dumps({"poem": "snow on the old hill / a dog runs under the house / rain on the old roof"}))  # fmt: skip
-    prepare([poems, more], tmp_path / "again", model="gpt2", near=1.0, val_fraction=0.2)
-    tokenizer = Tokenizer.gpt2()
-    old = tokenizer.decode([int(t) for t in read_tokens(data, "val", tokenizer)])
-    new = tokenizer.decode([int(t) for t in read_tokens(tmp_path / "again", "val", tokenizer)])
-    assert set(old.split("<|endoftext|>")) <= set(new.split("<|endoftext|>"))
-
-
-def test_prepare_refuses_with_the_cure(poems: Path, data: Path, tmp_path: Path) -> None:
-    empty = tmp_path / "empty.txt"
-    empty.write_text("\n", "utf-8")
-    with pytest.raises(ValueError, match="separate poems by blank lines"):
-        prepare([empty], tmp_path / "x", model="gpt2")
-    with pytest.raises(ValueError, match=r"use e\.g\. 0\.1"):
-        prepare([poems], tmp_path / "x", model="gpt2", val_fraction=1.0)
-    with pytest.raises(ValueError, match="name at least one"):
-        prepare([], tmp_path / "x", model="gpt2")
-    with pytest.raises(ValueError, match="haiku prepare"):
-        read_card(tmp_path / "x")
-    assert not list((tmp_path / "x").iterdir())  # what failed leaves nothing behind
-
 
 # evaluate
 
