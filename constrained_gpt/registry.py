@@ -187,7 +187,7 @@ def describe() -> list[str]:
             needed = REGISTRY[source.base] if source.base is not None else source
             here = find_in_package(source) and find_in_package(needed)
             state = "here" if here else f"haiku download {name}"
-        lines.append(f"{name:12} {source.about:46} {source.licence:11} {state}")
+        lines.append(f"{name:14} {source.about:46} {source.licence:11} {state}")
     return lines
 
 
