@@ -140,7 +140,7 @@ class Step:
 
     def _back(self) -> None:
         self.batch._steps -= 1
-        self.batch.cache.length -= 1
+        self.batch.cache.lengths -= 1
 
     def parts(self) -> dict[str, Call]:
         """What is timed, by name."""
@@ -192,7 +192,7 @@ class Step:
         sliced, extra = batch.logits.copy(), batch._extra.copy()
         self._back()
         whole = engine.decode_step(batch.cache, self.tokens)
-        batch.cache.length -= 1
+        batch.cache.lengths -= 1
         for row, many in enumerate(masks.prefix):
             wanted = whole[row, self.lattice.order[:many]]
             single = slice(masks.extra_start[row], masks.extra_start[row + 1])

@@ -29,7 +29,9 @@ class CacheBounds(Protocol):
 
     batch: int
     max_new: int
-    length: int
+
+    @property
+    def length(self) -> int: ...
 
 
 def checked_prompt(

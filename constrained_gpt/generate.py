@@ -31,6 +31,7 @@ from constrained_gpt.lexicon import HAIKU, SEASONS, Form, Lexicon, validate
 DEFAULT_MODEL = "smollm2"
 DEFAULT_STRATEGY = "smc"  # four particles read far better than plain draws; see bench/LOG.md
 _BATCH = 32
+_REFILLS = 8  # so many times the batch is handed to a decoder that refills rows
 _ATTEMPTS = 20  # draws for one poem before giving up on finding a new one
 
 
@@ -107,9 +108,10 @@ def generate(
         return _distinct_beams(job, n, unique, progress)
     poems: list[Haiku] = []
     taken: set[str] = set()
-    for first in range(0, n, rows):
-        wanted = range(first, min(first + rows, n))
-        drafts = dict(zip(wanted, _write(job, [(i, 0) for i in wanted]), strict=True))
+    many = rows * _REFILLS if strategy == "sample" else rows  # poems a call of the decoder
+    for first in range(0, n, many):
+        wanted = range(first, min(first + many, n))
+        drafts = dict(zip(wanted, _write(job, [(i, 0) for i in wanted], rows), strict=True))
         for i in wanted:
             draft = drafts[i]
             for attempt in itertools.count(1):
@@ -373,11 +375,14 @@ def _generator(job: _Job, index: int, attempt: int) -> np.random.Generator:
     return np.random.default_rng([job.seed, index, attempt])
 
 
-def _write(job: _Job, places: Sequence[tuple[int, int]]) -> list[Haiku]:
-    """One poem for every (index, attempt)."""
+def _write(job: _Job, places: Sequence[tuple[int, int]], rows: int | None = None) -> list[Haiku]:
+    """One poem for every (index, attempt). rows: poems side by side, where a decoder goes on with
+    the next ones as poems end."""
     generators = [_generator(job, *place) for place in places]
     decode = STRATEGIES[job.strategy]
-    more: dict[str, Any] = {"weights": job.weights} if job.strategy == "sample" else {}
+    more: dict[str, Any] = {}
+    if job.strategy == "sample":
+        more.update(weights=job.weights, rows=rows)
     paths = decode(
         job.engine, job.lattice, job.ids, generators, job.options,
         start=job.start, guide=job.guide, scorer=job.scorer, **more,

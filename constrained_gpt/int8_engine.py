@@ -106,7 +106,7 @@ class Int8Engine(Engine):
         with self._lock:
             room = self._room_for(prompt.size, cache.positions)
             slots = np.zeros(prompt.size, np.int64)
-            self._forward(cache, prompt, known, slots, np.zeros(2, np.int64), True, room)
+            self._forward(cache, prompt, known, slots, slots, True, room)
             logits = self._logits(room, np.array([prompt.size - 1]))[0]
         self._prefixes.put(key, prefix, logits, sum(part.nbytes for part in prefix))
         return cache, logits
@@ -149,11 +149,10 @@ class Int8Engine(Engine):
                 cache.slices = np.empty(cache.batch * wide, np.float32)
             out = cache.slices[: cache.batch * wide].reshape(cache.batch, wide)
             room = self._room_for(cache.batch, cache.positions)
-            position = np.array([cache.prefix_length, cache.length], np.int64)
             self._run(
                 kd.forward_slice, model.shape, model.weights, cache.arrays, new, known,
-                cache.slots, position, room, by_need, need[by_need], codes, scales, out,
-                model.head, model.head_scales, extra_start, extra_token, extra,
+                cache.slots, cache.prefix_length, cache.lengths, room, by_need, need[by_need],
+                codes, scales, out, model.head, model.head_scales, extra_start, extra_token, extra,
             )  # fmt: skip
             cache.advance()
         return out, extra
@@ -175,19 +174,18 @@ class Int8Engine(Engine):
 
     def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array) -> kd.Room:
         room = self._room_for(cache.batch, cache.positions)
-        position = np.array([cache.prefix_length, cache.length], np.int64)
-        self._forward(cache, tokens, states, cache.slots, position, False, room)
+        self._forward(cache, tokens, states, cache.slots, cache.lengths, False, room)
         cache.advance()
         return room
 
     def _forward(
-        self, cache: SlotCache, tokens: Array, states: Array, slots: Array, position: Array,
+        self, cache: SlotCache, tokens: Array, states: Array, slots: Array, filled: Array,
         prefill: bool, room: kd.Room,
     ) -> None:  # fmt: skip
         model = self.model
         self._run(
-            kd.forward, model.shape, model.weights, cache.arrays, tokens, states, slots, position,
-            prefill, room,
+            kd.forward, model.shape, model.weights, cache.arrays, tokens, states, slots,
+            cache.prefix_length, filled, prefill, room,
         )  # fmt: skip
 
     def _logits(self, room: kd.Room, rows: Array) -> npt.NDArray[np.float32]:

@@ -25,23 +25,23 @@ def room_for_prefix(layers: int, kv_heads: int, head: int, length: int) -> Prefi
 
 
 class SlotCache:
-    """See `kernels.decoder.Cache` for the arrays. slots: int64 (batch,), where each row's tail
-    lies."""
+    """See `kernels.decoder.Cache` for the arrays. slots, lengths: int64 (batch,), where each row's
+    tail lies and how many of its positions are filled."""
 
     def __init__(self, prefix: Prefix, batch: int, max_new: int) -> None:
         """prefix: (keys, values) of the prompt, see `room_for_prefix`; kept, not copied."""
         layers, kv_heads, self.prefix_length, wide = prefix[0].shape
         self.batch, self.max_new = batch, max_new
-        self.length = 0  # positions filled in every tail
         shape = (layers, batch, kv_heads, max_new, wide)
         self.arrays = Cache(*prefix, *(np.zeros(shape, np.uint16) for _ in range(2)))
         self.slots = np.arange(batch)
+        self.lengths = np.zeros(batch, np.int64)
         self.slices = np.empty(0, np.float32)  # logits of the last step, see `decode_slice`
 
     @property
-    def position(self) -> int:
-        """The position that the next token takes."""
-        return self.prefix_length + self.length
+    def length(self) -> int:
+        """Positions filled in the longest tail."""
+        return int(self.lengths.max(initial=0))
 
     @property
     def positions(self) -> int:
@@ -50,7 +50,7 @@ class SlotCache:
 
     def advance(self) -> None:
         """Count the position that every layer has written."""
-        self.length += 1
+        self.lengths = self.lengths + 1
 
     def select(self, parents: npt.NDArray[Any]) -> None:
         """Row i becomes a copy of row `parents[i]`; their number may differ from the rows there
@@ -69,7 +69,17 @@ class SlotCache:
                 tail[:, into, :, : self.length] = tail[:, parents, :, : self.length]
             wanted[forks] = into
         self.slots = np.ascontiguousarray(wanted)
+        self.lengths = self.lengths[rows]
         self.batch = int(rows.size)
+
+    def admit(self, more: int) -> None:
+        """`more` new rows after those there are, which have read the prompt and nothing else."""
+        free = np.setdiff1d(np.arange(self.arrays.tail_k.shape[1]), self.slots)[:more]
+        if len(free) < more:
+            free = np.concatenate([free, self._grow(more - len(free))])
+        self.slots = np.concatenate([self.slots, free])
+        self.lengths = np.concatenate([self.lengths, np.zeros(more, np.int64)])
+        self.batch += more
 
     def _grow(self, more: int) -> npt.NDArray[Any]:
         """Room for `more` further tails; their slots."""

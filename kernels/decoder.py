@@ -219,7 +219,8 @@ def _keep_row(y, at, d, width, spare, cache, cache_at):  # type: ignore[no-untyp
 
 @jit
 def attention(  # type: ignore[no-untyped-def]
-    shape, weights, cache, layer, rows, slots, position, prefill, room, thread, threads, barrier
+    shape, weights, cache, layer, rows, slots, before, filled, prefill, room, thread, threads,
+    barrier,
 ):  # fmt: skip
     """New keys and values into the cache, then every row's attention, into y[:, :heads * d]."""
     heads, kv_heads, d = shape.heads, shape.kv_heads, shape.head
@@ -236,14 +237,12 @@ def attention(  # type: ignore[no-untyped-def]
     scale = np.float32(1.0) / np.sqrt(np.float32(d))
     items = rows * kv_heads  # the rows of the first key head, then those of the next
     low, high = items * thread // threads, items * (thread + 1) // threads
-    before = position[0]  # places of the prefix
-    length = position[1]  # places of every tail that are filled
     if d != width:  # what lies between stays 0
         for i in range(len(queries)):
             queries[i] = np.float32(0.0)
     for item in range(low, high):
         kv, m = item // rows, item % rows
-        place = m if prefill else before + length
+        place = m if prefill else before + filled[m]
         key, value = m * stride + (heads + kv) * d, m * stride + (heads + kv_heads + kv) * d
         if shape.rope:
             _turn(y, key, d // 2, weights.cos[place], weights.sin[place])
@@ -252,7 +251,7 @@ def attention(  # type: ignore[no-untyped-def]
             _keep_row(y, key, d, width, queries, pk, at)
             _keep_row(y, value, d, width, queries, pv, at)
         else:
-            at = ((slots[m] * kv_heads + kv) * n_room + length) * width
+            at = ((slots[m] * kv_heads + kv) * n_room + filled[m]) * width
             _keep_row(y, key, d, width, queries, tk, at)
             _keep_row(y, value, d, width, queries, tv, at)
     if prefill:
@@ -263,8 +262,8 @@ def attention(  # type: ignore[no-untyped-def]
         many = min(chunk, rows - first, high - item)
         for r in range(many):
             m = first + r
-            place = m if prefill else before + length
-            own[r] = 0 if prefill else length + 1
+            place = m if prefill else before + filled[m]
+            own[r] = 0 if prefill else filled[m] + 1
             tail_at[r] = 0 if prefill else (slots[m] * kv_heads + kv) * n_room * width
             for g in range(group):
                 at = m * stride + (kv * group + g) * d
@@ -297,13 +296,15 @@ SHARE = 16  # rows that fill a tile: fewer are not split among threads
 
 @jit
 def forward(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, before, filled, prefill,
+    room,
 ):  # fmt: skip
     """Take one token a row through all layers; the final norm's bytes are left in `room`.
 
-    tokens, states (rows of `Weights.states`), slots: int64 (rows,). position: int64 (2,): places of
-    the prefix, places filled in every tail. prefill: the rows are the prompt, one after another,
-    and fill the prefix; else each row takes the next place of its tail. Called by every thread of
+    tokens, states (rows of `Weights.states`), slots: int64 (rows,). before: places of the prefix;
+    filled: int64 (rows,), places of each row's tail that are filled. prefill: the rows are the
+    prompt, one after another, and fill the prefix; else each row takes the next place of its tail.
+    Called by every thread of
     a `Team`. Where there are rows enough, the threads part into teams with rows of their own, which
     never wait for each other and find their rows in their own processor's memory.
     """
@@ -324,13 +325,15 @@ def forward(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     _forward_rows(
         thread - first, each, barrier[BARRIER * team : BARRIER * (team + 1)], shape, weights, cache,
-        tokens[low:high], states[low:high], slots[low:high], position, prefill, own,
+        tokens[low:high], states[low:high], slots[low:high], before, filled[low:high], prefill,
+        own,
     )  # fmt: skip
 
 
 @jit
 def _forward_rows(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, prefill, room
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, before, filled, prefill,
+    room,
 ):  # fmt: skip
     """`forward`, of one team's rows."""
     rows = len(tokens)
@@ -340,7 +343,7 @@ def _forward_rows(  # type: ignore[no-untyped-def]
     for m in range(thread, rows, threads):
         token = tokens[m]
         scale = weights.embedding_scales[token]
-        place = m if prefill else position[0] + position[1]
+        place = m if prefill else before + filled[m]
         for i in range(width):
             room.x[m, i] = np.float32(np.int32(weights.embedding[token, i]) - ZERO) * scale
         if not shape.rope:
@@ -356,8 +359,8 @@ def _forward_rows(  # type: ignore[no-untyped-def]
         project(shape, weights, layer, QKV, rows, room, thread, threads)
         meet(barrier, threads)
         attention(
-            shape, weights, cache, layer, rows, slots, position, prefill, room, thread, threads,
-            barrier,
+            shape, weights, cache, layer, rows, slots, before, filled, prefill, room, thread,
+            threads, barrier,
         )  # fmt: skip
         meet(barrier, threads)
         y = room.y.reshape(-1)
@@ -429,13 +432,13 @@ def head_logits(thread, threads, barrier, codes, scales, room, rows, need, into,
 
 @jit
 def forward_slice(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, room, rows,
-    need, codes, scales, out, head, head_scales, start, singles, extra,
+    thread, threads, barrier, shape, weights, cache, tokens, states, slots, before, filled, room,
+    rows, need, codes, scales, out, head, head_scales, start, singles, extra,
 ):  # fmt: skip
     """`forward`, `head_logits` and `token_logits` of one decoding step in one call."""
     forward(
-        thread, threads, barrier, shape, weights, cache, tokens, states, slots, position, False,
-        room,
+        thread, threads, barrier, shape, weights, cache, tokens, states, slots, before, filled,
+        False, room,
     )  # fmt: skip
     meet(barrier[BARRIER * threads :], threads)
     token_logits(thread, threads, barrier, head, head_scales, room, start, singles, extra)

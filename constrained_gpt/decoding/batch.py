@@ -6,6 +6,7 @@ why, is the business of the decoders.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -98,6 +99,7 @@ class Batch:
         self.cache, logits = model.prefill(prompt, rows, lattice.max_tokens, **known)
         self._slices = not whole and hasattr(model, "decode_slice")
         self._whole = True  # are the present logits those of all tokens?
+        self._begin = self.states[:1].copy(), logits  # how a row begins
         self.logits = np.repeat(logits[None], rows, axis=0)  # float32 (B, V), or a slice (B, W)
         self._extra = np.zeros(0, np.float32)
         self._masks: Masks | None = lattice.masks(self.states)
@@ -106,7 +108,7 @@ class Batch:
         self._guide = guide
         self._team = shared_team()
         self._written = np.full((rows, lattice.max_tokens + 1), -1, np.int64)
-        self._steps = 0
+        self._steps = np.zeros(rows, np.int64)  # tokens of each row
 
     def __len__(self) -> int:
         return len(self.states)
@@ -114,7 +116,7 @@ class Batch:
     @property
     def history(self) -> list[list[int]]:
         """The tokens each row has written."""
-        return [row[: self._steps].tolist() for row in self._written]
+        return [row[:n].tolist() for row, n in zip(self._written, self._steps, strict=True)]
 
     def candidates(self, row: int, options: Options) -> tuple[np.ndarray, np.ndarray]:
         """The tokens a row may take, ascending, and the look-ahead of each: float64."""
@@ -158,12 +160,40 @@ class Batch:
             return np.zeros((1, 1), np.float32), np.full(len(self), -1, np.int64)
         return self._guide.table, self._guide.rows(self.states)
 
+    @property
+    def can_admit(self) -> bool:
+        """Does this model's cache take rows that begin when others are under way?"""
+        return hasattr(self.cache, "admit")
+
+    def admit(self, options: Options, uniforms: np.ndarray) -> Draw:
+        """New rows after those there are, one a uniform number, each with its first token, which
+        the model has yet to read."""
+        begun = copy.copy(self)
+        more = len(uniforms)
+        states, logits = self._begin
+        begun.states = np.repeat(states, more, axis=0)
+        begun.logits, begun._whole = np.repeat(logits[None], more, axis=0), True
+        begun._masks = None
+        begun._written = np.full((more, self._written.shape[1]), -1, np.int64)
+        begun._steps = np.zeros(more, np.int64)
+        drawn = begun.draw(options, uniforms)
+        begun.push(drawn.tokens)
+        self.cache.admit(more)
+        self.states = np.concatenate([self.states, begun.states])
+        self._written = np.concatenate([self._written, begun._written])
+        self._steps = np.concatenate([self._steps, begun._steps])
+        if not self._slices:  # nobody looks at them before they are read anew
+            self.logits = np.concatenate([self.logits, begun.logits])
+        self._masks = None
+        return drawn
+
     def draw(self, options: Options, uniforms: np.ndarray) -> Draw:
         """One token a row, drawn by its own uniform number in [0, 1)."""
         masks, norms = self.masks(), self.log_norms()
         guide, guide_row = self.guide_rows(options)
         n = len(self)
-        history = self._written[:, : self._steps if options.repetition_penalty != 1.0 else 0]
+        longest = int(self._steps.max(initial=0)) if options.repetition_penalty != 1.0 else 0
+        history = self._written[:, :longest]
         out = Draw(np.zeros(n, np.int64), *(np.zeros(n) for _ in range(5)))
         most = int((masks.stop - masks.start + np.diff(masks.extra_start)).max())
         self._team.run(
@@ -223,8 +253,8 @@ class Batch:
         """
         self.lattice.advance(self.states, tokens)
         self._masks = None
-        self._written[:, self._steps] = tokens
-        self._steps += 1
+        self._written[np.arange(len(self)), self._steps] = tokens
+        self._steps = self._steps + 1
         return self.lattice.finished(self.states)
 
     def select(self, parents: np.ndarray) -> None:
@@ -234,14 +264,14 @@ class Batch:
             return
         self.states = self.states[parents]
         self._masks = None
-        self._written = self._written[parents]
+        self._written, self._steps = self._written[parents], self._steps[parents]
         if not self._slices:  # those of a slice are read anew before they are needed
             self.logits = self.logits[parents]
         self.cache.select(parents)
 
     def read(self) -> None:
         """Let the model read every row's last token: new logits."""
-        last = np.ascontiguousarray(self._written[:, self._steps - 1])
+        last = self._written[np.arange(len(self)), self._steps - 1]
         known: dict[str, Any] = {}
         if self._aware:
             known["states"] = budget_of(self.lattice, self.states, self._sizes)

@@ -55,6 +55,7 @@ def beam(
     group = np.arange(groups)
     log_p, score = np.zeros(groups), np.zeros(groups)
     done: list[list[tuple[float, Path]]] = [[] for _ in range(groups)]
+    written: set[tuple[int, ...]] = set()  # by whichever group
     each = wanted // groups
     while True:
         found = _candidates(batch, options, log_p, score, width)
@@ -79,7 +80,8 @@ def beam(
             if scorer is not None:
                 now = scorer(histories[row], int(lines[row]), bool(finished[row]))
                 score[row] = score[row] if now is None else now
-            if finished[row]:
+            if finished[row] and tuple(histories[row]) not in written:
+                written.add(tuple(histories[row]))
                 path = Path(histories[row], float(log_p[row]), float("nan"), float("nan"))
                 path.score = float(score[row])
                 done[group[row]].append((path.log_p + path.score, path))

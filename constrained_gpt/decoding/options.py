@@ -45,7 +45,7 @@ class Options:
     that a beam pays for each other poem that holds the same token.
     """
 
-    temperature: float = 0.9
+    temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = 0.02

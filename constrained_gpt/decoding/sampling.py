@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from constrained_gpt.decoding.batch import Batch, LanguageModel
+from constrained_gpt.decoding.batch import Batch, Draw, LanguageModel
 from constrained_gpt.decoding.guide import Guide
 from constrained_gpt.decoding.options import Options, Path
 from constrained_gpt.decoding.score import Scorer
@@ -31,22 +31,34 @@ def sample(
     scorer: Scorer | None = None,
     on_token: OnToken | None = None,
     weights: bool = True,
+    rows: int | None = None,
 ) -> list[Path]:
     """One path for every generator. A poem depends on its generator alone, not on its batch.
 
     weights: compute log_p, weight and log_mass, which needs the logits of tokens the mask forbids
     too; else they are nan, and the model is asked for the allowed ones only. scorer: its score is
-    part of the weights; draws do not see it but in `guide`.
+    part of the weights; draws do not see it but in `guide`. rows: how many poems are written side
+    by side, None for all; where the model's cache can, the next one begins as soon as one is done.
     """
-    batch = Batch(model, lattice, prompt, len(generators), start, guide=guide, whole=weights)
+    n = len(generators)
+    width = n if rows is None else min(rows, n)
+    batch = Batch(model, lattice, prompt, width, start, guide=guide, whole=weights)
+    if width < n and not batch.can_admit:
+        found: list[Path] = []
+        for first in range(0, n, width):
+            heard = None if on_token is None else _later(on_token, first)
+            found += sample(
+                model, lattice, prompt, generators[first : first + width], options, start=start,
+                guide=guide, scorer=scorer, on_token=heard, weights=weights,
+            )  # fmt: skip
+        return found
     paths = [Path() for _ in generators]
-    poem = np.arange(len(generators))  # which poem a row writes
-    while True:
-        uniforms = np.array([generators[p].random() for p in poem.tolist()])
-        draw = batch.draw(options, uniforms)
-        finished = batch.push(draw.tokens)
-        lines = lattice.line(batch.states)
-        for row, p in enumerate(poem.tolist()):
+    poem = np.arange(width)  # which poem a row writes
+    following = width  # the poem that begins next
+
+    def note(poems: np.ndarray, draw: Draw, states: np.ndarray, finished: np.ndarray) -> None:
+        lines = lattice.line(states)
+        for row, p in enumerate(poems.tolist()):
             path = paths[p]
             path.tokens.append(int(draw.tokens[row]))
             path.log_p += float(draw.log_p[row])
@@ -59,9 +71,30 @@ def sample(
                 path.weight += path.score
             if on_token is not None:
                 on_token(p, path.tokens, int(lines[row]))
+
+    def numbers(poems: np.ndarray) -> np.ndarray:
+        return np.array([generators[p].random() for p in poems.tolist()])
+
+    while True:
+        draw = batch.draw(options, numbers(poem))
+        finished = batch.push(draw.tokens)
+        note(poem, draw, batch.states, finished)
         going = np.flatnonzero(~finished)
-        if not len(going):
+        new = np.arange(following, min(following + len(poem) - len(going), n))
+        if not len(going) and not len(new):
             return paths
+        if len(new):
+            old = len(poem)
+            draw = batch.admit(options, numbers(new))
+            note(new, draw, batch.states[old:], np.zeros(len(new), bool))
+            following += len(new)
+            going = np.concatenate([going, np.arange(old, old + len(new))])
+            poem = np.concatenate([poem, new])
         poem = poem[going]
         batch.select(going)
         batch.read()
+
+
+def _later(on_token: OnToken, first: int) -> OnToken:
+    """For a part of the poems, which begins with the poem `first`."""
+    return lambda poem, tokens, lines: on_token(first + poem, tokens, lines)

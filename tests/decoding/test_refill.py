@@ -1,0 +1,91 @@
+"""Rows that begin as others end: the same poems, whatever the width, on every kind of cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toy
+from small_models import network
+
+from constrained_gpt.decoding.options import Options
+from constrained_gpt.decoding.sampling import sample
+from constrained_gpt.int8_engine import Int8Engine
+from constrained_gpt.lattice import Lattice, compile
+from constrained_gpt.lexicon import Form, validate
+from constrained_gpt.lexicon.typography import Typography
+from constrained_gpt.model_config import GPTConfig
+from constrained_gpt.slot_cache import SlotCache, room_for_prefix
+from constrained_gpt.torch_engine import TorchEngine
+
+N = 23
+TOKENIZER, LEXICON = toy.ToyTokenizer(), toy.lexicon()
+FORM = Form(lines=(3, 4, 3), kigo="any", rhyme="identical")
+CONFIG = GPTConfig(block_size=96, vocab_size=TOKENIZER.n_vocab + 3, n_layer=2, n_embd=40, n_head=4)
+PROMPT = [7, 30, 7, 101, 7]
+
+
+@pytest.fixture(scope="module")
+def lattice() -> Lattice:
+    typography = Typography(marks=toy.MARKS[2:], capitals="lower")
+    return compile(FORM, LEXICON, TOKENIZER, typography=typography, use_cache=False)
+
+
+@pytest.fixture(scope="module", params=["int8", "float32"])
+def engine(request: pytest.FixtureRequest) -> Any:
+    checkpoint = network(CONFIG, TOKENIZER)
+    if request.param == "int8":
+        return Int8Engine.from_checkpoint(checkpoint)
+    return TorchEngine.from_checkpoint(checkpoint, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_width_changes_nothing(
+    engine: Any, lattice: Lattice, weights: bool, penalty: float
+) -> None:
+    options = Options(temperature=1.0, min_p=None, repetition_penalty=penalty)
+
+    def paths(rows: int | None) -> list[Any]:
+        generators = [np.random.default_rng([7, i]) for i in range(N)]
+        return sample(engine, lattice, PROMPT, generators, options, weights=weights, rows=rows)
+
+    wanted = paths(None)
+    for rows in (1, 2, 5, 22, 40):
+        got = paths(rows)
+        assert [p.tokens for p in got] == [p.tokens for p in wanted]
+        np.testing.assert_array_equal([p.log_q for p in got], [p.log_q for p in wanted])
+        np.testing.assert_array_equal([p.weight for p in got], [p.weight for p in wanted])
+        assert [p.log_mass for p in got] == [p.log_mass for p in wanted]
+    assert len({len(p.tokens) for p in wanted}) > 1  # poems end at different steps
+    for path in wanted:
+        text = TOKENIZER.decode(path.tokens[:-1])
+        assert validate(text, FORM, policy="all", lexicon=LEXICON).valid
+
+
+def test_on_token_hears_every_poem(engine: Any, lattice: Lattice) -> None:
+    heard: dict[int, list[int]] = {}
+
+    def note(poem: int, tokens: list[int], lines: int) -> None:
+        heard[poem] = list(tokens)
+
+    generators = [np.random.default_rng([3, i]) for i in range(7)]
+    paths = sample(
+        engine, lattice, PROMPT, generators, Options(temperature=1.0), on_token=note, rows=3
+    )
+    assert heard == dict(enumerate(p.tokens for p in paths))
+
+
+def test_slots_are_used_again() -> None:
+    cache = SlotCache(room_for_prefix(2, 1, 16, 3), 4, 6)
+    cache.advance()
+    cache.select(np.array([1, 3]))
+    cache.admit(2)
+    assert sorted(cache.slots) == [0, 1, 2, 3] and cache.lengths.tolist() == [1, 1, 0, 0]
+    cache.admit(1)  # no slot is left
+    assert len(set(cache.slots.tolist())) == 5 and cache.batch == 5
+    assert cache.arrays.tail_k.shape[1] == 5
+    cache.advance()
+    assert cache.length == 2 and cache.lengths.tolist() == [2, 2, 1, 1, 1]
