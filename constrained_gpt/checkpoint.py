@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .checkpoint_adapter import base_of, is_adapter, load_adapter
+from .checkpoint_boxed import is_boxed, load_boxed
 from .checkpoint_common import Checkpoint, CheckpointError, check_tokenizer
 from .checkpoint_gguf import load_gguf, load_gguf_tokenizer
 from .checkpoint_hf import folder_files, load_folder, load_folder_tokenizer
@@ -30,7 +31,7 @@ _CHAIN = 4  # a fine-tuned model of a fine-tuned model of ...: how far back its 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a checkpoint is. name: what it is called; kind: "folder", "gguf", "adapter" or
+    """Where a checkpoint is. name: what it is called; kind: "folder", "boxed", "gguf", "adapter" or
     "nanogpt"; files: those that configuration and weights are read from."""
 
     name: str
@@ -44,8 +45,9 @@ def find(name_or_path: str | os.PathLike[str]) -> Source:
     name = _as_name(name_or_path)
     path = locate(name)
     kind = _kind(path)
-    known = name if name in REGISTRY else path.name if kind == "folder" else path.stem
-    files = tuple(folder_files(path)) if kind == "folder" else (path,)
+    folder = kind in ("folder", "boxed")
+    known = name if name in REGISTRY else path.name if folder else path.stem
+    files = tuple(folder_files(path)) if folder else (path,)
     if kind == "adapter":
         files += find(base_of(path)).files
     return Source(known, path, kind, files)
@@ -63,7 +65,9 @@ def load(name_or_path: str | os.PathLike[str]) -> Checkpoint:
     name = _as_name(name_or_path)
     path = locate(name)
     kind = _kind(path)
-    if kind == "folder":
+    if kind == "boxed":
+        checkpoint = load_boxed(path)
+    elif kind == "folder":
         checkpoint = load_folder(path)
     elif kind == "gguf":
         checkpoint = load_gguf(path)
@@ -101,7 +105,7 @@ def _tokenizer_of(base: str, beside: Path, depth: int) -> Tokenizer:
 
 def _tokenizer_at(path: Path, depth: int) -> Tokenizer:
     kind = _kind(path)
-    if kind == "folder":
+    if kind in ("boxed", "folder"):
         return load_folder_tokenizer(path)
     if kind == "gguf":
         return load_gguf_tokenizer(path)
@@ -126,7 +130,7 @@ def _as_name(name_or_path: str | os.PathLike[str]) -> str:
 
 def _kind(path: Path) -> str:
     if path.is_dir():
-        return "folder"
+        return "boxed" if is_boxed(path) else "folder"
     try:
         with path.open("rb") as file:
             start = file.read(4)

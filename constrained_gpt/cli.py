@@ -458,7 +458,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 _FINETUNE = (
     "init", "budget", "lora", "lora_alpha", "max_iters", "batch_size", "block_size", "n_layer",
-    "n_head", "n_embd", "dropout", "learning_rate", "state_lr", "min_lr", "warmup_iters",
+    "n_head", "n_embd", "dropout", "distil", "learning_rate", "state_lr", "min_lr", "warmup_iters",
     "lr_decay_iters", "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval",
     "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "tensorboard",
     "seed", "device",
@@ -526,6 +526,69 @@ def _evaluate(args: argparse.Namespace) -> int:
     options = _given(args, ("split", "device", "most", "samples", "seed"))
     for model in args.model or ["smollm2"]:
         _print_json(evaluate_files(args.data, model=model, **options).to_dict(), flush=True)
+    return 0
+
+
+# smaller models
+
+
+def _shrink(args: argparse.Namespace) -> int:
+    from .finetune.shrink import shrink
+
+    options = _given(args, ("tokens", "block_size", "dtype"))
+    if args.layers is not None:
+        options["layers"] = _layers(args.layers)
+    print(json.dumps(shrink(args.model, args.out, poems=args.poems or (), **options)))
+    return 0
+
+
+def _layers(given: str) -> int | list[int]:
+    try:
+        numbers = [int(part) for part in given.split(",")]
+    except ValueError:
+        raise ValueError(f"layers {given!r} are neither a count nor like 0,4,8; mend it") from None
+    return numbers if "," in given else numbers[0]
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from .finetune.pack import pack
+
+    print(json.dumps(pack(args.ckpt, args.out, **_given(args, ("dtype",)))))
+    return 0
+
+
+# a corpus
+
+_RULES = ("repeated", "line_log_mass", "worst", "line", "word", "opening", "cliche", "seed")
+
+
+def _corpus_write(args: argparse.Namespace) -> int:
+    from .corpus.plan import Recipe
+    from .corpus.write import write
+
+    recipe = Recipe.load(args.recipe)
+    with _Bar(args.batches, unit="batch", least=1) as bar:
+        done = write(
+            args.out, args.batches, recipe=recipe, part=_part(args.part), progress=bar.update
+        )
+    _print_json(done)
+    return 0
+
+
+def _part(given: str) -> tuple[int, int]:
+    k, slash, of = given.partition("/")
+    if not (slash and k.isdigit() and of.isdigit()):
+        raise ValueError(f"part {given!r} is not like 0/2, the first of two; give it so")
+    return int(k), int(of)
+
+
+def _corpus_select(args: argparse.Namespace) -> int:
+    from .corpus.select import Rules, select
+
+    rules = Rules(**_given(args, _RULES))
+    with _Bar(None, least=1) as bar:
+        figures = select(args.files, args.out, rules=rules, progress=bar.update)
+    print(json.dumps(figures, ensure_ascii=False, indent=2))
     return 0
 
 
@@ -689,6 +752,38 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("name", metavar="NAME", help="a name of `haiku models`")
     command("models", _models, "List the models known by name.")
 
+    corpus = commands.add_parser(
+        "corpus", help="Write poems for a model to learn from.",
+        description="Write poems for a model to learn from, and keep the better ones.",
+    )  # fmt: skip
+    stages = corpus.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    lines = stages.add_parser("write", help="let a model write, batch after batch")
+    lines.set_defaults(run=_corpus_write)
+    lines.add_argument(
+        "--out", required=True, metavar="FILE", help="JSON lines; one that is there is gone on with"
+    )
+    lines.add_argument(
+        "--batches", required=True, type=int, metavar="N", help="how many the file is to hold"
+    )
+    lines.add_argument("--recipe", metavar="FILE", help="JSON (default: the package's own)")
+    lines.add_argument(
+        "--part", default="0/1", metavar="K/N", help="this process writes part K of N (from 0)"
+    )
+    chosen = stages.add_parser("select", help="keep the poems worth learning from")
+    chosen.set_defaults(run=_corpus_select)
+    chosen.add_argument("files", nargs="+", metavar="FILE", help="what `haiku corpus write` wrote")
+    chosen.add_argument("--out", required=True, metavar="FILE", help="where the kept ones go")
+    for name, kind, about in (
+        ("repeated", int, "most content words said again (default 0)"),
+        ("line-log-mass", float, "least log mass a line that the form left (default -2.5)"),
+        ("worst", float, "share dropped for low log p a token (default 0.2)"),
+        ("line", int, "most poems with one line (default 3)"),
+        ("word", float, "largest share of poems with one content word (default 0.06)"),
+        ("opening", float, "the same with one pair of first words (default 0.04)"),
+        ("cliche", float, "the same with one worn phrase (default 0.005)"),
+        ("seed", int, "of the order in which poems are looked at (default 0)"),
+    ):
+        chosen.add_argument(f"--{name}", type=kind, metavar="X", help=about)
     learn = command(
         "lookahead", _lookahead, "Learn a model's look-ahead, for poems that end their lines well."
     )
@@ -735,6 +830,22 @@ def _parser() -> argparse.ArgumentParser:
     _training(tune)
     tune.add_argument("--trials", type=int, default=20, metavar="N", help="runs (default 20)")
 
+    shrink = command("shrink", _shrink, "Cut a smaller model out of a larger one, to train on.")
+    shrink.add_argument("model", metavar="MODEL", help="a name or a path")
+    shrink.add_argument("--out", required=True, metavar="DIR", help="where the smaller one goes")
+    shrink.add_argument(
+        "--layers", metavar="N", help="how many, or which, as 0,4,8 (default 9, evenly spread)"
+    )
+    shrink.add_argument("--tokens", type=int, metavar="N", help="at most (default 16384)")
+    shrink.add_argument("--block-size", type=int, metavar="N", help="positions (default 256)")
+    shrink.add_argument("--dtype", help="float16 (the default) or int8")
+    shrink.add_argument(
+        "--poems", action="append", metavar="FILE", help="poems whose tokens are kept; repeat"
+    )
+    pack = command("pack", _pack, "Make a trained model small enough to ship.")
+    pack.add_argument("ckpt", metavar="CKPT", help="best.pt or ckpt.pt of `haiku finetune`")
+    pack.add_argument("--out", required=True, metavar="DIR", help="where the folder goes")
+    pack.add_argument("--dtype", help="int8 (the default) or float16")
     export = command("export", _export, "Write a model for transformers, nanoGPT, or as adapter.")
     export.add_argument("model", metavar="MODEL", help="name, folder, .gguf file or ckpt.pt")
     export.add_argument(
@@ -777,7 +888,8 @@ def _training(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--precision", help="auto, float32 or bfloat16")
     sub.add_argument("--device", help="cpu, cuda, mps")
     for name in (
-        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "lora-alpha",
+        "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "distil",
+        "lora-alpha",
     ):  # fmt: skip
         sub.add_argument(f"--{name}", type=float, metavar="X")
     for name in (

@@ -7,6 +7,7 @@ wording and special tokens, no lattice. Called by `generate`, and by `finetune` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,8 +79,16 @@ def tags(name: str, season: str = "", kigo: str = "", topic: str = "") -> str:
     return ", ".join(part for part in (name, season, kigo, about) if part) + ":\n"
 
 
-def build(tokenizer: Speller, topic: str, form: Form, style: str | None = None) -> Prompt:
-    """The prompt for a topic. style: one of STYLES; None: as the tokenizer suggests."""
+def build(
+    tokenizer: Speller,
+    topic: str,
+    form: Form,
+    style: str | None = None,
+    *,
+    page: Sequence[tuple[str, str]] = _PAGE,
+) -> Prompt:
+    """The prompt for a topic. style: one of STYLES; None: as the tokenizer suggests. page: the
+    haiku shown before it, each after its topic, unless the style is TAGS."""
     style = style or tokenizer.chat or "page"
     if style not in STYLES:
         raise ValueError(
@@ -93,7 +102,7 @@ def build(tokenizer: Speller, topic: str, form: Form, style: str | None = None) 
         turns = "".join(
             f"<|im_start|>user\nWrite a haiku about {about}.<|im_end|>\n"
             f"<|im_start|>assistant\n{poem}<|im_end|>\n"
-            for about, poem in _PAGE
+            for about, poem in page
         )
         before = f"<|im_start|>system\nYou are a poet.<|im_end|>\n{turns}<|im_start|>user\n"
         after = "<|im_end|>\n<|im_start|>assistant\n"
@@ -103,9 +112,9 @@ def build(tokenizer: Speller, topic: str, form: Form, style: str | None = None) 
             *tokenizer.encode_special(after),
         ]
         return Prompt(tuple(ids), tokenizer.eos)
-    page = "".join(f"Haiku about {about}:\n{poem}\n\n" for about, poem in _PAGE)
+    shown = "".join(f"Haiku about {about}:\n{poem}\n\n" for about, poem in page)
     return Prompt(
-        tuple(tokenizer.encode(f"{page}Haiku about {topic}:\n")), tokenizer.encode("\n")[0]
+        tuple(tokenizer.encode(f"{shown}Haiku about {topic}:\n")), tokenizer.encode("\n")[0]
     )
 
 

@@ -97,6 +97,8 @@ FORBIDDEN = {
     "finetune.lora": "lexicon lattice tokenizer model",
     "generate": "cli finetune evaluation",
     "evaluation": "generate finetune cli",
+    "corpus": "generate finetune cli",
+    "corpus.select": "lattice model checkpoint engine torch",
     # What reads text alone loads no model; what draws and reports measures nothing.
     **{
         f"evaluation.{name}": "kernels tokenizer lattice model engine decoding generate cli torch numba"

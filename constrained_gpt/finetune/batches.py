@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from .. import prompts
+from ..corpus.teacher import unpack
 from ..lexicon import Form
 from ..lexicon.form import FORMS
 from ..lexicon.function_words import DANGLING
@@ -34,16 +35,48 @@ _HELD_OUT = 0x7A65  # the draw of tags for held-out poems: one that no epoch has
 @dataclass(frozen=True)
 class Batch:
     """Right-padded rows. x, y: int64 (B, T), y one token later; states: int64 (B, T), the lattice
-    state after each token of x; counts: bool (B, T), where y is a poem's token or its end."""
+    state after each token of x; counts: bool (B, T), where y is a poem's token or its end.
+    thought_ids: int64 (tokens, K), thought_p: float32 (tokens, K), what a teacher thought at each
+    place that counts, all 0 where nothing is known; None where nobody asked."""
 
     x: torch.Tensor
     y: torch.Tensor
     states: torch.Tensor
     counts: torch.Tensor
+    thought_ids: torch.Tensor | None = None
+    thought_p: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(*(t.to(device) for t in (self.x, self.y, self.states, self.counts)))
+        parts = (
+            self.x, self.y, self.states, self.counts, self.thought_ids, self.thought_p,
+        )  # fmt: skip
+        return Batch(*(None if t is None else t.to(device) for t in parts))  # type: ignore[arg-type]
+
+
+class Thoughts:
+    """A teacher's records in the tokens of a learner, whose spelling may be poorer."""
+
+    def __init__(self, teacher: Tokenizer, learner: Tokenizer, end: int) -> None:
+        """end: the token that the teacher ends a poem with."""
+        own = {learner.token_bytes(i): i for i in reversed(range(learner.n_vocab))}
+        self._id = np.array(
+            [own.get(teacher.token_bytes(i), -1) for i in range(teacher.n_vocab)], np.int64
+        )
+        self._id[list(teacher.special_tokens.values())] = -1
+        self._id[end] = learner.eos
+
+    def rows(self, record: str, tokens: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(ids, probabilities) of each step; none where the learner spells the poem otherwise."""
+        found = unpack(record) if record else []
+        if len(found) != tokens:
+            return []
+        rows = []
+        for ids, log_p in found:
+            own, p = self._id[ids], np.exp(log_p, dtype=np.float64)
+            p = p[own >= 0]
+            rows.append((own[own >= 0], p / p.sum() if len(p) else p))
+        return rows
 
 
 class Poems:
@@ -57,10 +90,13 @@ class Poems:
         *,
         rows: np.ndarray | None = None,
         style: str = prompts.TAGS,
+        thoughts: Thoughts | None = None,
     ) -> None:
         """rows: some of the split's poems. style: how a poem is asked for, one of
-        `prompts.STYLES`; a model is trained by its tags, others are measured in their own way."""
+        `prompts.STYLES`; a model is trained by its tags, others are measured in their own way.
+        thoughts: makes batches to learn from carry what a teacher thought."""
         self.style = style
+        self.thoughts = thoughts
         self.card = checked_card(data, tokenizer)
         self.tokenizer = tokenizer
         folder = Path(data)
@@ -134,8 +170,11 @@ class Poems:
             self._states[row, : length + 1].astype(np.int64),
         )
 
-    def batch(self, indices: Sequence[int], draws: Sequence[np.random.Generator]) -> Batch:
-        """These poems, each after a line of tags that its own numbers choose."""
+    def batch(
+        self, indices: Sequence[int], draws: Sequence[np.random.Generator], *, learn: bool = False
+    ) -> Batch:
+        """These poems, each after a line of tags that its own numbers choose. learn: with what a
+        teacher thought, if it is known."""
         rows = []
         for index, draw in zip(indices, draws, strict=True):
             asked, end = self.asked(index, draw)
@@ -152,7 +191,20 @@ class Poems:
             x[i, :size], y[i, :size] = whole[:-1], whole[1:]
             known[i, start:size] = states[:-1]
             counts[i, start:size] = True
-        return Batch(*(torch.from_numpy(a) for a in (x, y, known, counts)))
+        batch = Batch(*(torch.from_numpy(a) for a in (x, y, known, counts)))
+        if not learn or self.thoughts is None:
+            return batch
+        steps: list[tuple[np.ndarray, np.ndarray]] = []
+        nothing = (np.zeros(0, np.int64), np.zeros(0))
+        for index, (_, tokens, _) in zip(indices, rows, strict=True):
+            found = self.thoughts.rows(self.tags(index).teacher, len(tokens))
+            steps += found or [nothing] * len(tokens)
+        width = max(1, *(len(ids) for ids, _ in steps))
+        ids = np.zeros((len(steps), width), np.int64)
+        p = np.zeros((len(steps), width), np.float32)
+        for i, (own, share) in enumerate(steps):
+            ids[i, : len(own)], p[i, : len(own)] = own, share
+        return replace(batch, thought_ids=torch.from_numpy(ids), thought_p=torch.from_numpy(p))
 
     def step(self, seed: int, step: int, batch_size: int, micro: int, of: int) -> Batch:
         """Micro-batch `micro` of the `of` that make up a step: poems in an order drawn anew each
@@ -162,7 +214,7 @@ class Poems:
             if place // batch_size == micro:
                 indices.append(index)
                 draws.append(np.random.default_rng([seed, epoch, int(self.rows[index])]))
-        return self.batch(indices, draws)
+        return self.batch(indices, draws, learn=True)
 
     def counted(self, seed: int, step: int, poems: int) -> int:
         """Tokens that a step of so many poems learns from."""

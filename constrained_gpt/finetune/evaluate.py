@@ -46,14 +46,22 @@ class Evaluation:
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
-def losses(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+def losses(model: torch.nn.Module, batch: Batch, distil: float = 0.0) -> torch.Tensor:
     """Negative log-likelihood of every token that counts, row by row: (tokens,) float32.
 
-    Logits are computed of those places alone.
+    Logits are computed of those places alone. distil: share of the loss that is the cross-entropy
+    with what a teacher thought, where the batch knows it (Hinton, Vinyals, Dean, Distilling the
+    Knowledge in a Neural Network, 2015; temperature 1).
     """
     hidden = model.hidden(batch.x, batch.states)  # type: ignore[operator]  # (B, T, C)
     logits = model.lm_head(hidden[batch.counts])  # type: ignore[operator]  # (tokens, V)
-    return F.cross_entropy(logits.float(), batch.y[batch.counts], reduction="none")
+    hard = F.cross_entropy(logits.float(), batch.y[batch.counts], reduction="none")
+    if not distil or batch.thought_ids is None or batch.thought_p is None:
+        return hard
+    log_p = logits.float().log_softmax(-1).gather(1, batch.thought_ids)  # (tokens, K)
+    soft = -(batch.thought_p * log_p).sum(1)
+    share = distil * (batch.thought_p.sum(1) > 0)
+    return (1 - share) * hard + share * soft
 
 
 @torch.no_grad()

@@ -76,9 +76,10 @@ class Tags:
     seasons: tuple[str, ...] = ()
     cut: bool = False
     topic: str = ""
+    teacher: str = ""
 
     @classmethod
-    def of(cls, text: str, form: Form, topic: str = "") -> Tags:
+    def of(cls, text: str, form: Form, topic: str = "", teacher: str = "") -> Tags:
         """Read off the poem's own words."""
         found = find_kigo(text)
         return cls(
@@ -88,6 +89,7 @@ class Tags:
             seasons=tuple(k.season for k in found),
             cut=bool(find_cuts(text)),
             topic=" ".join(topic.split()),
+            teacher=teacher,
         )
 
 
@@ -259,7 +261,7 @@ def prepare(
             lattice = lattices[which]
             states = None if lattice is None else walk(lattice, ids)
             fold = int(_place("fold " + " ".join(keys)) * folds)
-            tags = Tags.of(text, forms[which], record.topic)
+            tags = Tags.of(text, forms[which], record.topic, record.teacher)
             splits[name].add(np.array(ids), states, tags, fold)
         if not sum(split.poems for split in splits.values()):
             why = ", ".join(f"{count} {reason}" for reason, count in rejects.items())

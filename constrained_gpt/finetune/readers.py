@@ -30,6 +30,7 @@ class Record:
 
     text: str
     topic: str = ""
+    teacher: str = ""  # what a teacher thought at each step (`corpus.teacher`)
 
 
 def read(source: str | Path, column: str | None = None) -> Iterator[Record]:
@@ -125,7 +126,12 @@ def _from_fields(fields: Mapping[str, Any], column: str | None, where: str) -> R
             "field with --column"
         )
     topic = next((fields[n] for n in TOPIC if n != column and isinstance(fields.get(n), str)), "")
-    return Record(_BREAK.sub("\n", text) if "\n" not in text else text, topic)
+    teacher = fields.get("teacher")
+    return Record(
+        _BREAK.sub("\n", text) if "\n" not in text else text,
+        topic,
+        teacher if isinstance(teacher, str) else "",
+    )
 
 
 def _pyarrow() -> Any:

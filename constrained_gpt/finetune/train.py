@@ -26,11 +26,11 @@ from .. import prompts
 from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
 from ..lattice import Lattice, compile
-from ..lexicon import Form, Lexicon
+from ..lexicon import HAIKU, Form, Lexicon
 from ..model import GPT
 from ..model_config import GPTConfig
 from . import lora
-from .batches import Poems, form_of
+from .batches import Poems, Thoughts, form_of
 from .evaluate import evaluate, losses
 from .prepare import bare, read_card, tokenizer_of
 from .validity import free_samples, valid_share
@@ -81,6 +81,8 @@ class TrainConfig:
     block_size: int = 256
     dropout: float = 0.0
     bias: bool = False
+    distil: float = 0.0  # share of the loss that is towards what a teacher thought, if it is known
+    teacher: str = "smollm2"  # whose thoughts they are
     fold: int | None = None  # held out of the training split instead of the validation split
     precision: str = "auto"  # bfloat16 where the device multiplies it fast
     compile: bool = False
@@ -111,6 +113,8 @@ class TrainConfig:
             raise ValueError(
                 f"precision={self.precision!r} is unknown; use one of {', '.join(PRECISIONS)}"
             )
+        if not 0 <= self.distil <= 1:
+            raise ValueError(f"distil={self.distil} is not a share; use 0 to 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} is not in [0, 1); use e.g. 0.1")
 
@@ -381,7 +385,7 @@ class _Run:
             torch.set_rng_state(kept["rng"])
             self.start, self.best = kept["iter_num"], kept["best_val_loss"]
             self.stale, self.tokens = kept["stale"], kept["tokens"]
-        self.learner: torch.nn.Module = _Learner(self.model)
+        self.learner: torch.nn.Module = _Learner(self.model, config.distil)
         if config.compile:
             self.learner = torch.compile(self.learner, dynamic=True)  # type: ignore[assignment]
         if crew.size > 1:
@@ -402,7 +406,8 @@ class _Run:
 
     def _splits(self) -> tuple[Poems, Poems]:
         config = self.config
-        every = Poems(config.data, "train", self.tokenizer)
+        thoughts = self._thoughts() if config.distil else None
+        every = Poems(config.data, "train", self.tokenizer, thoughts=thoughts)
         held = Poems(config.data, "val", self.tokenizer)
         if config.fold is None:
             return every, held
@@ -415,9 +420,14 @@ class _Run:
             raise ValueError(f"fold={config.fold} holds no poem, or all; choose another")
         rows = np.arange(len(folds))
         return (
-            Poems(config.data, "train", self.tokenizer, rows=rows[~apart]),
+            Poems(config.data, "train", self.tokenizer, rows=rows[~apart], thoughts=thoughts),
             Poems(config.data, "train", self.tokenizer, rows=rows[apart]),
         )
+
+    def _thoughts(self) -> Thoughts:
+        teacher = tokenizer_of(self.config.teacher)
+        end = prompts.build(teacher, "x", HAIKU).end
+        return Thoughts(teacher, self.tokenizer, end)
 
     def train(self) -> dict[str, Any]:
         """All steps that are left."""
@@ -604,12 +614,12 @@ class _Run:
 class _Learner(torch.nn.Module):
     """Batch in, summed loss out: what is compiled, and what processes share."""
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: GPT, distil: float) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.distil = model, distil
 
     def forward(self, batch: Any) -> torch.Tensor:
-        return losses(self.model, batch).sum()
+        return losses(self.model, batch, self.distil).sum()
 
 
 def _said(val_loss: float, validity: float) -> str:

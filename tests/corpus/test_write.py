@@ -1,0 +1,166 @@
+"""The corpus is named by its recipe: resumed equals uninterrupted, topics held out stay out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+
+from constrained_gpt import prompts
+from constrained_gpt.corpus import plan, teacher, write
+from constrained_gpt.decoding import STRATEGIES, Options
+from constrained_gpt.lattice import compile
+from constrained_gpt.lexicon import HAIKU, Form, validate
+from constrained_gpt.lexicon.typography import Typography
+
+RECIPE = plan.Recipe(poems=3, particles=2, teacher_top=4, seed=3)
+
+
+def test_examples_are_poems() -> None:
+    bare = Form(lines=HAIKU.lines, kigo="off", rhyme="identical", dangling="forbidden")
+    for topic, poem in plan.examples():
+        assert validate(poem, bare, policy="all").valid, (topic, poem)
+
+
+def test_topics_are_many_and_held_out_ones_apart() -> None:
+    given = {topic.text for topic in plan.topics()}
+    assert len(given) > 500
+    assert len(set(plan.topics())) == len(plan.topics())
+    assert len(plan.held_out()) >= 30
+    assert not given & set(plan.held_out())
+    assert not {topic for topic, _ in plan.examples()} & set(plan.held_out())
+
+
+def test_jobs_follow_from_recipe_and_number() -> None:
+    recipe = plan.Recipe.load()
+    jobs = [plan.job(recipe, n) for n in range(300)]
+    assert jobs == [plan.job(recipe, n) for n in range(300)]
+    assert {job.form.name for job in jobs} == set(recipe.forms)
+    for job in jobs:
+        kigo = job.form.kigo
+        assert kigo == (job.season or "any") if job.form.seasonal else kigo == "off"
+        assert job.topic not in plan.held_out()
+    usual = np.mean([job.examples is None for job in jobs])
+    assert 0.4 < usual < 0.6
+
+
+def test_bad_recipes_say_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="use one of sample, smc"):
+        plan.Recipe(strategy="luck")
+    with pytest.raises(ValueError, match="forms names 'ode'"):
+        plan.Recipe(forms={"ode": 1.0})
+    path = tmp_path / "recipe.json"
+    path.write_text('{"poem": 3}')
+    with pytest.raises(ValueError, match="poem: not of a recipe"):
+        plan.Recipe.load(path)
+
+
+@pytest.fixture
+def scribe(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Batches that were written, by a stand-in for the teacher."""
+    written: list[int] = []
+
+    class Scribe:
+        def __init__(self, recipe: plan.Recipe) -> None:
+            self.recipe = recipe
+
+        def batch(self, number: int) -> list[dict[str, Any]]:
+            written.append(number)
+            return [{"text": f"poem {number} {i} é"} for i in range(self.recipe.poems)]
+
+    monkeypatch.setattr(write, "_Scribe", Scribe)
+    return written
+
+
+def test_a_run_cut_off_goes_on(tmp_path: Path, scribe: list[int]) -> None:
+    write.write(tmp_path / "whole.jsonl", 4, recipe=RECIPE, part=(1, 2))
+    assert scribe == [1, 3, 5, 7]
+    whole = (tmp_path / "whole.jsonl").read_bytes()
+    cut = tmp_path / "cut.jsonl"
+    write.write(cut, 2, recipe=RECIPE, part=(1, 2))
+    for torn in (b'{"text": "poem 5 0 \xc3', whole.splitlines(keepends=True)[6]):
+        with cut.open("ab") as file:
+            file.write(torn)
+        done = write.write(cut, 2, recipe=RECIPE, part=(1, 2))
+        assert done == {"batches": 2, "poems": 6}
+        assert cut.read_bytes() == b"".join(whole.splitlines(keepends=True)[:6])
+    scribe.clear()
+    write.write(cut, 4, recipe=RECIPE, part=(1, 2))
+    assert scribe == [5, 7]
+    assert cut.read_bytes() == whole
+
+
+def test_a_file_never_mixes_recipes(tmp_path: Path, scribe: list[int]) -> None:
+    path = tmp_path / "a.jsonl"
+    write.write(path, 1, recipe=RECIPE)
+    with pytest.raises(ValueError, match="another recipe or part"):
+        write.write(path, 2, recipe=RECIPE, part=(0, 2))
+    with pytest.raises(ValueError, match="part 2/2 does not exist"):
+        write.write(path, 2, recipe=RECIPE, part=(2, 2))
+    (tmp_path / "b.jsonl").write_text("")
+    with pytest.raises(ValueError, match="without its recipe"):
+        write.write(tmp_path / "b.jsonl", 2, recipe=RECIPE)
+
+
+def test_the_teachers_thoughts_are_its_own() -> None:
+    """The record of each step is the model's distribution over the allowed tokens, to rounding."""
+    tokenizer = toy.ToyTokenizer()
+    engine = toy.ToyEngine(tokenizer, spread=0.5)
+    form = Form(lines=(1, 2), kigo="any", rhyme="identical")
+    lattice = compile(
+        form, toy.lexicon(), tokenizer, use_cache=False,
+        typography=Typography(marks=toy.MARKS[2:], capitals="lower"),
+    )  # fmt: skip
+    prompt = [7, 7]
+    recorder = teacher.Recorder(engine, 200)
+    generators = [np.random.default_rng([4, i]) for i in range(5)]
+    for path in STRATEGIES["smc"](recorder, lattice, prompt, generators, Options()):
+        thoughts = recorder.along(lattice, path.tokens)
+        again = teacher.unpack(teacher.pack(thoughts))
+        assert len(again) == len(path.tokens)
+        state = lattice.start()
+        for step, (token, thought, packed) in enumerate(
+            zip(path.tokens, thoughts, again, strict=True)
+        ):
+            allowed = lattice.allowed(state[0])
+            logits = engine.logits([*prompt, *path.tokens[:step]])[allowed].astype(np.float64)
+            wanted = logits - np.log(np.exp(logits).sum())
+            assert set(thought.ids.tolist()) == set(allowed.tolist())
+            by_id = dict(zip(allowed.tolist(), wanted.tolist(), strict=True))
+            assert thought.log_p == pytest.approx(
+                [by_id[i] for i in thought.ids.tolist()], abs=1e-4
+            )
+            assert packed.ids.tolist() == thought.ids.tolist()
+            assert packed.log_p == pytest.approx(thought.log_p, abs=1 / 32 + 1e-6)
+            lattice.advance(state, np.array([token], np.int64))
+
+
+def test_a_page_of_ones_own() -> None:
+    tokenizer = toy.ToyTokenizer()
+    tokenizer.chat = None  # type: ignore[attr-defined]
+    own = prompts.build(tokenizer, "rain", HAIKU, page=[("a door", "snow")])  # type: ignore[arg-type]
+    assert tokenizer.decode(own.ids) == "Haiku about a door:\nsnow\n\nHaiku about rain:\n"
+
+
+def test_rows_are_json_of_valid_poems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = toy.ToyTokenizer()
+    tokenizer.chat = None  # type: ignore[attr-defined]
+    engine = toy.ToyEngine(tokenizer)
+    form = Form(lines=(1, 2), kigo="off", seasonal=False)
+    monkeypatch.setattr(write.Engine, "from_pretrained", lambda *_, **__: engine)
+    monkeypatch.setattr(write.Lexicon, "default", toy.lexicon)
+    monkeypatch.setattr(
+        plan, "job", lambda recipe, number: plan.Job(number, "rain", None, form, None)
+    )
+    out = tmp_path / "rows.jsonl"
+    write.write(out, 2, recipe=RECIPE)
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [row["batch"] for row in rows] == [0, 0, 0, 1, 1, 1]
+    for row in rows:
+        assert validate(row["text"], form, policy="all", lexicon=toy.lexicon()).valid
+        assert row["log_p"] < 0 and row["log_mass"] <= 0
+        assert len(teacher.unpack(row["teacher"])) == row["tokens"]
