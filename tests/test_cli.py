@@ -533,7 +533,7 @@ def test_find_in_standard_input() -> None:
         (["write", "autumn rain", "--form", "haiku", "--top-p", "2"], "top_p"),
         (["download", "gpt5"], "smollm2"),
         (["prepare", "nowhere.txt", "--out", "out"], "check the path"),
-        (["finetune", "--data", "nowhere", "--out", "out", "--batch-size", "0"], "use 1 or more"),
+        (["finetune", "nowhere", "--out", "out", "--batch-size", "0"], "use 1 or more"),
     ],
     ids=" ".join,
 )

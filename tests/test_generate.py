@@ -117,7 +117,9 @@ def test_the_number_of_threads_changes_nothing(engine: Engine) -> None:
 
 
 def test_a_poem_says_how_it_came_about(engine: Engine) -> None:
-    (poem,) = generate("first snow", model=engine, season="winter", seed=3, strategy="sample")
+    (poem,) = generate(
+        "first snow", model=engine, season="winter", seed=3, strategy="sample", return_weights=True
+    )
     assert str(poem) == poem.text == "\n".join(poem.lines)
     assert poem.season == "winter" and poem.kigo and poem.report.valid
     assert poem.logprob < 0 and math.isfinite(poem.weight) and poem.weight < 0
