@@ -65,7 +65,7 @@ class World:
         self.team = shared_team()
         self._scratch = np.empty((self.team.threads, 2, vocab + 1024), np.float32)
         self._nothing = np.zeros((ROWS, 0), np.int64)
-        self._out = (np.zeros(ROWS, np.int64), *(np.empty(ROWS) for _ in range(3)))
+        self._out = (np.zeros(ROWS, np.int64), *(np.empty(ROWS) for _ in range(4)))
         self._norm = np.full(ROWS, np.nan)
 
     def ours(self, uniforms: np.ndarray, *, whole: bool, module: Any = None) -> np.ndarray:
@@ -77,7 +77,7 @@ class World:
         arguments = (
             self.logits if whole else self.slice, self.extra, whole, self.order, self.rank,
             self.masks, norm, self._nothing, uniforms, TEMPERATURE, 0, TOP_P, 0.0, 1.0, False,
-            self._scratch, *self._out,
+            np.zeros((1, 1), np.float32), np.full(ROWS, -1), self._scratch, *self._out,
         )  # fmt: skip
         if module is None:
             self.team.run(sample_masked, *arguments)

@@ -72,6 +72,7 @@ class Ours:
     """This project: `generate`'s loop for poems; the same loop with every token allowed."""
 
     version = version("constrained-gpt")
+    refills = 4
 
     def __init__(self, task: Task, dtype: str) -> None:
         self.name, self.exact, self._task = f"constrained-gpt {dtype}", dtype == "float32", task
@@ -88,15 +89,15 @@ class Ours:
         scratch = np.empty((team.threads, 2, len(order) + 16), np.float32)
         unknown, history = np.full(rows, np.nan), np.zeros((rows, 0), np.int64)
         tokens = np.zeros(rows, np.int64)
-        sums = [np.zeros(rows) for _ in range(3)]
+        sums = [np.zeros(rows) for _ in range(4)]
         generators = [np.random.default_rng([seed, row]) for row in range(rows)]
         written = np.empty((rows, new), np.int64)
         for step in range(new):
             uniforms = np.array([generator.random() for generator in generators])
             team.run(
                 sample_masked, np.ascontiguousarray(logits), nothing, False, order, order, masks,
-                unknown, history, uniforms, temperature, 0, 1.0, 0.0, 1.0, False, scratch, tokens,
-                *sums,
+                unknown, history, uniforms, temperature, 0, 1.0, 0.0, 1.0, False,
+                np.zeros((1, 1), np.float32), np.full(rows, -1), scratch, tokens, *sums,
             )  # fmt: skip
             written[:, step] = tokens
             if step + 1 < new:
@@ -104,12 +105,16 @@ class Ours:
         return written
 
     def poems(self, rows: int, seed: int, temperature: float) -> list[list[int]]:
-        """What generate(..., strategy="sample") runs for `rows` poems at once, with neither
-        look-ahead nor min-p, which other engines have not got."""
+        """What generate(..., strategy="sample") runs for `refills` times `rows` poems, `rows` of
+        them at once and the next as soon as one ends; with neither look-ahead nor min-p, which
+        other engines have not got."""
         options = Options(temperature=temperature, min_p=None, lookahead=False)
-        generators = [np.random.default_rng([seed, row, 0]) for row in range(rows)]
+        many = self.refills * rows
+        generators = [np.random.default_rng([seed, row, 0]) for row in range(many)]
         task = self._task
-        paths = sample(self._engine, task.lattice, task.prompt, generators, options, weights=False)
+        paths = sample(
+            self._engine, task.lattice, task.prompt, generators, options, weights=False, rows=rows
+        )
         return [path.tokens for path in paths]
 
 
