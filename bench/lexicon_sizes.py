@@ -84,7 +84,7 @@ def mask_and_draw(lattice: Lattice, n_steps: int) -> tuple[float, float, float]:
     rank[order] = np.arange(len(order))
     norm, history = np.full(ROWS, np.nan), np.zeros((ROWS, 0), np.int64)
     scratch = np.empty((team.threads, 2, lattice.n_vocab + 1024), np.float32)
-    out = (np.zeros(ROWS, np.int64), *(np.empty(ROWS) for _ in range(3)))
+    out = (np.zeros(ROWS, np.int64), *(np.empty(ROWS) for _ in range(4)))
     masking, drawing, candidates = [], [], []
     for again in range(2):  # the first round compiles, and fills caches
         for step in new:
