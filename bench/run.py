@@ -24,6 +24,7 @@ import first_poem
 import lexicon_sizes
 import lexicon_start
 import machine
+import many_haiku
 import mask_peers
 import peers
 import plots
@@ -95,6 +96,7 @@ def main() -> None:
     side_by_side = peers.measure(smoke, asked.corpus, asked.disputed, asked.node_modules)
     results = {"schema": SCHEMA, "machine": machine.card(), "rows": rows, "peers": side_by_side}
     step_parts.run(smoke=smoke)
+    many_haiku.run(smoke=smoke)
     decoding_peers.run(smoke=smoke)
     mask_peers.run(smoke=smoke)
     for row in () if smoke else filter(missed, rows):

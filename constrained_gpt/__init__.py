@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .engine import Engine as Engine
     from .evaluation import evaluate_poems as evaluate_poems
     from .generate import generate as generate
+    from .generate import iterate as iterate
     from .generate import stream as stream
     from .haiku import Haiku as Haiku
     from .haiku import form_probability as form_probability
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 # public name -> (module, attribute inside it)
 _HOME: dict[str, tuple[str, str]] = {
     "generate": (".generate", "generate"),
+    "iterate": (".generate", "iterate"),
     "stream": (".generate", "stream"),
     "Haiku": (".haiku", "Haiku"),
     "form_probability": (".haiku", "form_probability"),

@@ -117,15 +117,16 @@ def _write(args: argparse.Namespace) -> int:
         options["unique"] = False
     options["return_weights"] = args.json
 
-    from .generate import generate
+    from .generate import iterate
 
     with _Bar(args.n) as bar:
-        poems = generate(args.prompt, args.n, progress=bar.update, **options, **whole)
-    for index, poem in enumerate(poems):
-        if args.json:
-            _print_json(poem.to_dict())
-        else:
-            print(f"\n{poem.text}" if index else poem.text)
+        poems = iterate(args.prompt, args.n, progress=bar.update, **options, **whole)
+        for index, poem in enumerate(poems):
+            with bar.aside():
+                if args.json:
+                    _print_json(poem.to_dict())
+                else:
+                    print(f"\n{poem.text}" if index else poem.text)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""generate() and stream(): the only file that sees all rooms.
+"""generate(), iterate() and stream(): the only file that sees all rooms.
 
 Checks what the caller asks, picks model, lexicon and lattice, lets a decoder write, and turns paths
 into poems, each read again by the validator before it is handed out.
@@ -7,6 +7,8 @@ into poems, each read again by the validator before it is handed out.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import inspect
 import itertools
 import os
 import secrets
@@ -101,33 +103,58 @@ def generate(
         ),
         seed, first_line, lexicon, strategy, policy, dtype, return_weights, score,
     )  # fmt: skip
-    rows = _checked_batch(batch_size)
+    return list(_poems(job, n, _checked_batch(batch_size), unique, progress))
+
+
+def iterate(prompt: str, n: int = 1, **options: Any) -> Iterator[Haiku]:
+    """The poems of generate(prompt, n, **options), each as soon as its batch is done: for more of
+    them than should be held at once. What is asked is checked before the first one."""
+    bound = inspect.signature(generate).bind(prompt, n, **options)
+    bound.apply_defaults()
+    asked = bound.arguments
+    given = {name: asked[name] for name in _JOB}
+    chosen = Options(**{name: asked[name] for name in inspect.signature(Options).parameters})
+    job = _prepare(options=chosen, weights=asked["return_weights"], **given)
+    rows = _checked_batch(asked["batch_size"])
+    return _poems(job, n, rows, asked["unique"], asked["progress"])
+
+
+_JOB = (
+    "prompt", "n", "model", "form", "season", "kigo", "kireji", "rhyme", "dangling", "seed",
+    "first_line", "lexicon", "strategy", "policy", "dtype", "score",
+)  # fmt: skip
+
+
+def _poems(
+    job: _Job, n: int, rows: int, unique: bool, progress: Callable[[int, int], object] | None
+) -> Iterator[Haiku]:
+    """Poem after poem. Memory: a few batches of them, and if `unique` a short sum of each."""
     if progress is not None:
         progress(0, n)
-    if strategy == "beam":
-        return _distinct_beams(job, n, unique, progress)
-    poems: list[Haiku] = []
-    taken: set[str] = set()
-    many = rows * _REFILLS if strategy == "sample" else rows  # poems a call of the decoder
+    if job.strategy == "beam":
+        yield from _distinct_beams(job, n, unique, progress)
+        return
+    taken: set[bytes] = set()
+    # poems a call of the decoder
+    many = rows * _REFILLS if job.strategy == "sample" else rows
     for first in range(0, n, many):
         wanted = range(first, min(first + many, n))
-        drafts = dict(zip(wanted, _write(job, [(i, 0) for i in wanted], rows), strict=True))
-        for i in wanted:
-            draft = drafts[i]
+        drafts = _write(job, [(i, 0) for i in wanted], rows)
+        for i, draft in zip(wanted, drafts, strict=True):
             for attempt in itertools.count(1):
-                if not unique or draft.text not in taken:
+                said = hashlib.blake2b(draft.text.encode(), digest_size=16).digest()
+                if not unique or said not in taken:
                     break
-                if attempt == _ATTEMPTS or temperature == 0:
+                if attempt == _ATTEMPTS or job.options.temperature == 0:
                     raise ValueError(
-                        f"only {len(poems)} different poems came up for n={n}; raise the "
+                        f"only {i} different poems came up for n={n}; raise the "
                         "temperature, widen the form, or pass unique=False"
                     )
                 (draft,) = _write(job, [(i, attempt)])
-            taken.add(draft.text)
-            poems.append(draft)
+            taken.add(said)
             if progress is not None:
-                progress(len(poems), n)
-    return poems
+                progress(i + 1, n)
+            yield draft
 
 
 def stream(
@@ -463,4 +490,4 @@ def _lines(job: _Job, n: int) -> Iterator[tuple[int, int, str]]:
             yield index, line, job.engine.tokenizer.decode(tokens)
 
 
-__all__ = ["DEFAULT_MODEL", "Haiku", "LatticeError", "generate", "stream"]
+__all__ = ["DEFAULT_MODEL", "Haiku", "LatticeError", "generate", "iterate", "stream"]

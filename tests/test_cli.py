@@ -588,7 +588,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[s
 
     seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
-    def generate(*args: Any, **options: Any) -> Sequence[Poem]:
+    def iterate(*args: Any, **options: Any) -> Sequence[Poem]:
         seen.append((args, options))
         return [Poem(f"poem {i}\nof {args[0]}") for i in range(args[1])]
 
@@ -597,7 +597,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[s
         yield from ((poem, line, f"{poem}.{line}") for poem in range(args[1]) for line in range(3))
 
     module = sys.modules["constrained_gpt.generate"]
-    monkeypatch.setattr(module, "generate", generate)
+    monkeypatch.setattr(module, "iterate", iterate)
     monkeypatch.setattr(module, "stream", stream)
     return seen
 

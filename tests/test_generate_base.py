@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from constrained_gpt import generate, stream, validate
+from constrained_gpt import generate, iterate, stream, validate
 from constrained_gpt.engine import Engine
 from constrained_gpt.model import GPT, GPTConfig
 
@@ -118,3 +118,22 @@ def test_a_context_too_short_is_said(engine: Engine) -> None:
         generate("rain " * 180, model=engine)
     with pytest.raises(ValueError, match="shorten the prompt"):
         generate("é" * 1000, model=engine)
+
+
+def test_iterate_is_generate_poem_by_poem(engine: Engine) -> None:
+    options: dict[str, Any] = {"model": engine, "strategy": "sample", "batch_size": 2, "seed": 4}
+    wanted = generate("rain", 5, **options)
+    heard: list[tuple[int, int]] = []
+    got = iterate("rain", 5, progress=lambda *done: heard.append(done), **options)
+    assert [poem.text for poem in got] == [poem.text for poem in wanted]
+    assert heard == [(i, 5) for i in range(6)]
+    endless = iterate("rain", 10**12, **options)  # nobody waits for the last one
+    assert [next(endless).text for _ in range(3)] == [poem.text for poem in wanted[:3]]
+    assert validate(wanted[0].text, policy="all", form=wanted[0].report.form).valid
+
+
+def test_iterate_says_at_once_what_is_wrong(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="too small"):
+        iterate("rain", 0, model=engine)
+    with pytest.raises(TypeError, match="colour"):
+        iterate("rain", model=engine, colour="red")
