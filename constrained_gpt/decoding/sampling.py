@@ -83,15 +83,16 @@ def sample(
         new = np.arange(following, min(following + len(poem) - len(going), n))
         if not len(going) and not len(new):
             return paths
-        if len(new):
-            old = len(poem)
-            draw = batch.admit(options, numbers(new))
-            note(new, draw, batch.states[old:], np.zeros(len(new), bool))
-            following += len(new)
-            going = np.concatenate([going, np.arange(old, old + len(new))])
-            poem = np.concatenate([poem, new])
+        if len(going):  # first, so that new rows find room where others ended
+            batch.select(going)
         poem = poem[going]
-        batch.select(going)
+        if len(new):
+            draw = batch.admit(options, numbers(new))
+            note(new, draw, batch.states[-len(new) :], np.zeros(len(new), bool))
+            following += len(new)
+            if not len(going):
+                batch.select(np.arange(len(batch) - len(new), len(batch)))
+            poem = np.concatenate([poem, new])
         batch.read()
 
 
