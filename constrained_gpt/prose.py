@@ -6,6 +6,7 @@ Knows encodings, line ends and where a word begins, nothing of what it says. `ha
 from __future__ import annotations
 
 import codecs
+import re
 import sys
 from bisect import bisect_right
 from collections import deque
@@ -21,6 +22,7 @@ LONGEST_WORD = 1 << 20  # characters without white space before a word is cut
 MARKS = 32  # as many marks may stand alone, one after the other
 LONG = 1000  # characters; what is longer is taken for a word
 REMEMBERED = 4096  # lines whose place is kept
+_MARK_BEGUN = re.compile(r"&#?\w*")  # may become &quot; when more comes
 
 
 class Prose:
@@ -107,7 +109,7 @@ def _last_word(text: str) -> int:
     place = len(text)
     for part in reversed(text.rsplit(None, MARKS)[1:]):
         place = text.rindex(part, 0, place)
-        if len(part) > LONG or words(part):
+        if len(part) > LONG or (words(part) and not _MARK_BEGUN.fullmatch(part)):
             head = text[:place]
             _, *more = f"{head[len(head.rstrip()) :]}|".splitlines()
             return place - len(more[-1][:-1]) if more else place

@@ -55,7 +55,7 @@ def digest() -> str:
         for p in range(len(codes) // PANEL):
             int8.product_panel(
                 bytes_, size, row_scales, sums, rows, packed, p * PANEL * size, size // 4, scales,
-                np.zeros_like(scales), p * PANEL, False, acc, panel,
+                np.zeros_like(scales), p * PANEL, False, acc, False, panel, 0, PANEL,
             )  # fmt: skip
             got = panel.reshape(rows, PANEL)
             np.testing.assert_array_equal(got, wanted[:, p * PANEL : (p + 1) * PANEL])

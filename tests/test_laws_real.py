@@ -84,7 +84,7 @@ def test_the_disk_cache_gives_the_same_lattice(lexicon: Lexicon, tmp_path, monke
     form = dataclasses.replace(HAIKU, kigo="any")
     tokenizer = Tokenizer.gpt2()
     fresh = compile(form, lexicon, tokenizer)
-    (stored,) = tmp_path.rglob("*.npz")
+    (stored,) = tmp_path.rglob("*.arrays")
     loaded = compile(form, lexicon, tokenizer)
     for a, b in zip(fresh._tables, loaded._tables, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from constrained_gpt import prose
@@ -78,6 +78,7 @@ def test_lines_joined_are_the_text(text: str, block: int, encoding: str) -> None
 
 @settings(max_examples=200, deadline=None)
 @given(TEXTS.map("".join), st.integers(1, 9))
+@example("@0 &quot;", 1)
 def test_a_stream_is_searched_like_the_whole(text: str, block: int) -> None:
     text = text.replace("\0", "").encode("utf-8", "replace").decode().removeprefix("\ufeff")
     form = Form.of(1, 2)

@@ -18,6 +18,7 @@ import pytest
 import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from constrained_gpt.tokenizer import (
     DIGITS_PATTERN,
@@ -94,12 +95,18 @@ def test_shipped_ranks_are_those_tiktoken_would_download() -> None:
 
 
 def test_sources_are_recounted() -> None:
-    rows = re.findall(r"^\| `([^`]+)` .*\| ([\d,]+) merges \| `([0-9a-f]{64})` \|$",
+    rows = re.findall(r"^\| `([^`]+)` .*\| ([\d,]+) (merges|weights) \| `([0-9a-f]{64})` \|$",
                       (DATA / "SOURCES.md").read_text("utf-8"), flags=re.M)  # fmt: skip
-    assert {name for name, _, _ in rows} == {p.name for p in DATA.iterdir()} - {"SOURCES.md"}
-    for name, count, digest in rows:
+    kept = {path.name for path in DATA.iterdir() if path.suffix != ".md"}
+    assert {name for name, *_ in rows} == kept
+    for name, count, unit, digest in rows:
         assert hashlib.sha256((DATA / name).read_bytes()).hexdigest() == digest
-        assert int(count.replace(",", "")) == len(gpt2_merges())
+        if unit == "merges":
+            held = len(gpt2_merges())
+        else:
+            with safe_open(DATA / name, "np") as file:
+                held = sum(file.get_tensor(key).size for key in file.keys())  # noqa: SIM118
+        assert int(count.replace(",", "")) == held
 
 
 def test_gpt2_known_ids() -> None:
