@@ -284,7 +284,7 @@ def measure(
         row = {"engine": one.engine, "mode": one.mode, "batch": one.batch}
         rows.append({**row, "unit": "tokens/s", **spread(one.rates())})
         if one.mode == "poems":
-            lengths = [n / one.batch for n in one.tokens]
+            lengths = [n / poems for n, poems in zip(one.tokens, one.poems, strict=True)]
             rows.append({**row, "unit": "haiku/s", **spread(one.haiku()),
                          "tokens_a_poem": statistics.mean(lengths),
                          "longest": statistics.mean(one.steps)})  # fmt: skip

@@ -55,9 +55,7 @@ def products(  # type: ignore[no-untyped-def]
     """Every matrix product of a step, on the bytes that lie in `room`; threads share the work as
     they do in the step."""
     rows = len(need)
-    teams = 1
-    while threads % (2 * teams) == 0 and rows >= 2 * teams * kd.SHARE:
-        teams *= 2
+    teams = kd.teams_of(threads, rows)
     each = threads // teams
     team, mine = thread // each, thread % each
     low, high = rows * team // teams, rows * (team + 1) // teams

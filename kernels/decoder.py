@@ -291,7 +291,16 @@ def attention(  # type: ignore[no-untyped-def]
         item += many
 
 
-SHARE = 16  # rows that fill a tile: fewer are not split among threads
+_SHARE = 16  # rows that fill a tile: fewer are not split among threads
+
+
+@jit
+def teams_of(threads, rows):  # type: ignore[no-untyped-def]
+    """How many teams with rows of their own the threads part into."""
+    teams = 1
+    while threads % (2 * teams) == 0 and rows >= 2 * teams * _SHARE:
+        teams *= 2
+    return teams
 
 
 @jit
@@ -309,9 +318,7 @@ def forward(  # type: ignore[no-untyped-def]
     never wait for each other and find their rows in their own processor's memory.
     """
     rows = len(tokens)
-    teams = 1
-    while not prefill and threads % (2 * teams) == 0 and rows >= 2 * teams * SHARE:
-        teams *= 2
+    teams = 1 if prefill else teams_of(threads, rows)
     each = threads // teams
     team = thread // each
     low, high = rows * team // teams, rows * (team + 1) // teams
@@ -467,6 +474,6 @@ def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, o
 
 __all__ = [
     "ATTENTION_OUT", "GELU", "GELU_TANH", "LAYERNORM", "MLP_IN", "MLP_OUT", "QKV", "RMSNORM",
-    "ROWS", "SHARE", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "forward_slice",
-    "head_logits", "token_logits",
+    "ROWS", "SWIGLU", "Cache", "Room", "Shape", "Weights", "forward", "forward_slice",
+    "head_logits", "teams_of", "token_logits",
 ]  # fmt: skip
