@@ -15,58 +15,84 @@ import numpy as np
 SCALARS = (
     "n_order", "n_others", "n_special", "n_shapes", "n_columns", "n_states", "n_cuts", "n_marks",
     "n_lines", "n_crucial", "rhyme", "has_end", "n_vocab", "n_types", "n_words", "season_done",
-    "n_widest",
+    "n_widest", "n_slots",
 )  # fmt: skip
 NO_RHYME, PERFECT, IDENTICAL = range(3)
-# Tables behind it. Of nodes: first, count, token, lo, hi, unit, has_other (is there a mark, break
-# or end below). Of units: kind, word, form, unit_type, top (the child of a root above it). Of
+# Tables behind it. node (nodes, 8): all that a step asks of a node in half a cache line, see FIRST
+# .. OWN_TYPE; child (nodes, 2), beside it, since children are run through: TOKEN, SAYS. Of units:
+# kind, word, form, unit_type, top (the child of a root above it). Of
 # words: type_of; unit_of (words, 3), its unit inside a line, at its start, at its start in
 # capitals, or -1; sound_start (ranges of sound_part, sound_onset) and crucial (the set of its
 # sounds that can decide whether a later line can be filled, 0 for none), both followed by those of
 # line ends from outside. Of types: type_shape, type_column. Of shapes (a set of syllable counts,
 # and whether the word may end a line): shape_bits, shape_dangles. Of positions in `order` (tokens):
 # least (fewer syllables left, and no word fits), node_at (2, S), the child of LINE_ROOT and of
-# MID_ROOT, or -1; place: of those children (node - 3), the position. root_child (2, vocabulary):
-# the child by its token. Of season states: flush, to_done, odd_start (ranges of odd_column: the
-# columns in which a state differs from its flush). column_start: ranges of column_word.
+# MID_ROOT, or -1; slot (2, S), a number of each of those that begins several units, else -1;
+# place: of those children (node - 3), the position. root_child (2, vocabulary):
+# the child by its token. Of season states: flush, to_done, odd_start (ranges of odd_column and
+# odd_next: the columns in which a state differs from its flush, and where it goes then);
+# usual_next (2, columns): where the states that a break leaves go, the season word missing, there.
+# column_start: ranges of column_word.
 # run_start (parts * shapes + 1): ranges of rhyming (.., 4), the words of each rhyme part and shape
 # by position, then unit: `boundary.spot_of`, unit (inside a line), type, onset; word_of_rhyme:
 # those words. telling_start, telling: the same less the words whose refusal changes no mask, since
 # their token is not all of them and begins words of their type with more rhyme parts than the ends
 # of lines can forbid. special: words with crucial sounds. n_widest: the most children of any node
-# that is no root.
-# The rest as in `mask.Tables`; season_next stands last, since it is long.
+# that is no root. n_slots: how many numbers `slot` has. The rest as in `mask.Tables`.
 TABLES = (
-    "first", "count", "token", "lo", "hi", "unit", "has_other", "kind", "word", "form",
-    "unit_type", "top", "type_of", "unit_of", "sound_start", "sound_part", "sound_onset",
-    "crucial", "type_shape", "type_column", "shape_bits", "shape_dangles", "order", "least",
-    "node_at", "place", "root_child", "other_nodes", "flush", "to_done", "odd_start",
-    "odd_column", "column_start", "column_word", "run_start", "rhyming", "word_of_rhyme",
-    "telling_start", "telling", "special", "left_after", "lines", "mark_mid", "mark_close",
-    "mark_sentence", "cut_after", "style_next", "season_next",
+    "node", "child", "kind", "word", "form", "unit_type", "top", "type_of", "unit_of",
+    "sound_start", "sound_part", "sound_onset", "crucial", "type_shape", "type_column",
+    "shape_bits", "shape_dangles", "order", "least", "node_at", "slot", "place", "root_child",
+    "other_nodes", "flush", "to_done", "usual_next", "odd_start", "odd_column", "odd_next",
+    "column_start", "column_word", "run_start", "rhyming", "word_of_rhyme", "telling_start",
+    "telling", "special", "left_after", "lines", "mark_mid", "mark_close", "mark_sentence",
+    "cut_after", "style_next",
 )  # fmt: skip
 (
     N_ORDER, N_OTHERS, N_SPECIAL, N_SHAPES, N_COLUMNS, N_STATES, N_CUTS, N_MARKS, N_LINES,
-    N_CRUCIAL, RHYME, HAS_END, N_VOCAB, N_TYPES, N_WORDS, SEASON_DONE, N_WIDEST,
-    FIRST, COUNT, TOKEN, LO, HI, UNIT, HAS_OTHER, KIND, WHICH, FORM, UNIT_TYPE, TOP, TYPE_OF,
-    UNIT_OF, SOUND_START, SOUND_PART, SOUND_ONSET, CRUCIAL, TYPE_SHAPE, TYPE_COLUMN, SHAPE_BITS,
-    SHAPE_DANGLES, ORDER, LEAST, NODE_AT, PLACE, ROOT_CHILD, OTHER_NODES, FLUSH, TO_DONE,
-    ODD_START, ODD_COLUMN, COLUMN_START, COLUMN_WORD, RUN_START, RHYMING, WORD_OF_RHYME,
-    TELLING_START, TELLING, SPECIAL, LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE, MARK_SENTENCE,
-    CUT_AFTER, STYLE_NEXT, SEASON_NEXT,
+    N_CRUCIAL, RHYME, HAS_END, N_VOCAB, N_TYPES, N_WORDS, SEASON_DONE, N_WIDEST, N_SLOTS,
+    NODE, CHILD, KIND, WHICH, FORM, UNIT_TYPE, TOP, TYPE_OF, UNIT_OF,
+    SOUND_START, SOUND_PART, SOUND_ONSET, CRUCIAL, TYPE_SHAPE, TYPE_COLUMN,
+    SHAPE_BITS, SHAPE_DANGLES, ORDER, LEAST, NODE_AT, SLOT, PLACE, ROOT_CHILD,
+    OTHER_NODES, FLUSH, TO_DONE, USUAL_NEXT, ODD_START, ODD_COLUMN, ODD_NEXT,
+    COLUMN_START, COLUMN_WORD, RUN_START, RHYMING, WORD_OF_RHYME, TELLING_START,
+    TELLING, SPECIAL, LEFT_AFTER, LINES, MARK_MID, MARK_CLOSE, MARK_SENTENCE,
+    CUT_AFTER, STYLE_NEXT,
 ) = range(len(SCALARS) + len(TABLES))  # fmt: skip
-_HEAD = len(SCALARS) + len(TABLES) + 1  # and where the book ends
+# Columns of node. FIRST, COUNT: its children; LO, HI: units below it; UNIT that ends at it, or -1.
+# FLAGS: that unit's kind, its form << 2, and 16 if a mark, break or end is below the node.
+# OWN_WORD, OWN_TYPE: that unit's `word` and `unit_type`.
+FIRST, COUNT, LO, HI, UNIT, FLAGS, OWN_WORD, OWN_TYPE = range(8)
+NODE_WIDTH = 8
+HAS_OTHER = 16  # of FLAGS
+# Columns of child: the token that leads to a node; if a single word is below it, that word's type
+# << 2 | form, else -1.
+TOKEN, SAYS = range(2)
+_LINE = 16  # numbers in a cache line
+_HEAD = -(-(len(SCALARS) + len(TABLES) + 1) // _LINE) * _LINE  # and where the book ends
 LOWEST_CHILD = 3  # the first node below LINE_ROOT; those below MID_ROOT follow
 
 
 def written(scalars: Mapping[str, int], tables: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The book of these numbers and tables: int32."""
+    """The book of these numbers and tables: int32, at the beginning of a cache line."""
     flat = [np.asarray(tables[name]).reshape(-1) for name in TABLES]
     starts = _HEAD + np.concatenate([[0], np.cumsum([len(table) for table in flat])])
     if starts[-1] >= 1 << 31:
         raise ValueError("the tables of this lattice pass 8 GB; use fewer words or season words")
-    head = np.concatenate([[scalars[name] for name in SCALARS], starts])
-    return np.concatenate([head.astype(np.int32), *(f.astype(np.int32, copy=False) for f in flat)])
+    out = aligned(int(starts[-1]), np.int32)
+    head = [*(scalars[name] for name in SCALARS), *starts.tolist()]
+    out[: len(head)], out[len(head) : _HEAD] = head, 0
+    for at, values in zip(starts.tolist(), flat, strict=False):
+        out[at : at + len(values)] = values
+    return out
+
+
+def aligned(size: int, dtype: type) -> np.ndarray:
+    """An array of so many numbers, not filled, at the beginning of a cache line."""
+    width = np.dtype(dtype).itemsize
+    whole = np.empty(size + 64 // width, dtype)
+    skip = -whole.ctypes.data % 64 // width
+    return whole[skip : skip + size]
 
 
 def table(book: np.ndarray, number: int) -> np.ndarray:
@@ -74,10 +100,17 @@ def table(book: np.ndarray, number: int) -> np.ndarray:
     return book[book[number] : book[number + 1]]
 
 
+def of_nodes(book: np.ndarray, column: int) -> np.ndarray:
+    """A column of the table of nodes (FIRST ..): a view."""
+    return table(book, NODE)[column::NODE_WIDTH]
+
+
 def opened(book: np.ndarray) -> tuple[dict[str, int], dict[str, np.ndarray]]:
-    """What `written` was given, tables flat: numbers by name, views by name."""
+    """What `written` was given, tables flat: numbers by name, views by name. And the columns of
+    nodes by the names that `mask.Tables` gives them."""
     n = len(SCALARS)
-    return (
-        {name: int(book[i]) for i, name in enumerate(SCALARS)},
-        {name: table(book, n + i) for i, name in enumerate(TABLES)},
-    )
+    tables = {name: table(book, n + i) for i, name in enumerate(TABLES)}
+    for column, name in enumerate(("first", "count", "lo", "hi", "unit")):
+        tables[name] = of_nodes(book, column)
+    tables["token"] = tables["child"][TOKEN::2]
+    return {name: int(book[i]) for i, name in enumerate(SCALARS)}, tables

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import book as bk
 from ._jit import jit, jit_borrowing
+from ._simd import fetch
 from .mask import (
     BUDGET,
     CUT,
@@ -31,23 +32,24 @@ from .mask import (
     WORD,
     shift_budget,
 )
-from .walk import commit, season_after, settled_cut, shape_bits
+from .walk import commit, node_at, season_after, settled_cut, shape_bits
 
 GOES_ON, CLOSES = 1, 2  # what a word may do: stand inside the line, end it
 # What `fill_masks` may come back for.
 DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE = range(5)
-# Counters in Entries.used.
-U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND = range(8)
+# Counters in Entries.used; and what `fill_masks` needs first: NEED_* and of what.
+U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND, U_NEED = range(9)
+U_SIZE = U_NEED + 3
 # Columns of Entries.base, before what may remain after each shape; and of Entries.patch.
 B_ENTRY, B_START, B_STOP, B_PREFIX, B_CLOSES, B_AFTER = range(6)
 R_SPOT, R_UNIT, R_TYPE, R_ONSET = range(4)  # columns of the book's table of rhyming words
-P_DROP, P_DROP_STOP, P_EXTRA, P_EXTRA_STOP = range(4)
+P_DROP, P_DROP_STOP, P_TOUCHED_STOP, P_EXTRA, P_EXTRA_STOP = range(5)
 OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key in Entries.found
 # Fields of a context: the state at the last boundary, as `judge` needs it.
 C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED, C_PLAIN = range(9)
 _N_CONTEXT = 9
 _FEW = 8  # units below a node that are judged as soon as looked up
-OF_NODE = 1 << 62  # in a key of Entries.patch_found: it is about what goes on from a node
+_AHEAD = 3  # rows between asking for the next thing a row reads and for what that leads to
 
 
 class Entries(NamedTuple):
@@ -61,12 +63,13 @@ class Entries(NamedTuple):
     flat, then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may
     the line end so on a word with those; and then the same of the line that follows, may it be
     filled.
-    units: int16 (entries, order): how many allowed units begin with a candidate of an entry (-1:
-    marks may be among them, so look). without: float32 (as long as the arena): a candidate's
+    units: int16 (entries, slots): how many allowed units begin with a candidate of an entry, by
+    `book`'s slot (-1: marks may be among them, so look). without: float32 (entries, slots): its
     outlook if its own word is refused for its sound and another is not.
     found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
-    patch: int64 (patches, 4), see P_*; drop: int32, extra: int32, extra_outlook: float32: of all.
-    used: int64 (8,), see U_*. scratch: int64, as long as needed.
+    patch: int32 (patches, 5), see P_*; drop: int32, what is dropped, then the positions at which
+    units are others or other than in the entry; extra: int32, extra_outlook: float32: of all.
+    used: int64 (U_SIZE,), see U_*. scratch: int64, as long as needed.
     """
 
     base: np.ndarray
@@ -261,13 +264,15 @@ def judge(
     As in `mask.allowed_children`; ctx[C_HEED]: heed sounds. reals: float64, the strain, then
     `Outlook.chance`, flat.
     """
-    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
-    whole = book[book[bk.UNIT] + child] >= 0
+    at = node_at(book, child)
+    first, stop = int(book[at + bk.LO]), int(book[at + bk.HI])
+    whole = book[at + bk.UNIT] >= 0
     number, forms, heed = ctx[C_BASE], ctx[C_FORMS], ctx[C_HEED]
     n_hopes = hopes.shape[1] // 2
     types = int(book[bk.UNIT_TYPE])
     hope = 0.0
     found = False
+    code = 0
     for unit in range(first, stop):
         of = int(book[types + unit])
         fine = True
@@ -277,7 +282,6 @@ def judge(
             if may == 0 or (forms != 7 and not forms >> book[book[bk.FORM] + unit] & 1):
                 continue
             ahead = hopes[number, code >> 2]
-            weight = hopes[number, n_hopes + (code >> 2)]
             if may == CLOSES and heed:
                 which = int(book[book[bk.WHICH] + unit])
                 fine = not refused(book, lines, ctx, row, which, code >> 2 & 1)
@@ -286,11 +290,10 @@ def judge(
             if not ctx[C_OTHERS] >> which & 1:
                 continue
             ahead = other_outlook(book, reals, row, which)
-            weight = np.exp(ahead)
         if stop - first == 1:
             return ahead if fine else -np.inf
         if not whole or unit != first:
-            hope += weight
+            hope += hopes[number, n_hopes + (code >> 2)] if of >= 0 else np.exp(ahead)
             found = found or fine
         elif fine:
             return ahead
@@ -314,8 +317,9 @@ def own_word(
 ) -> int:
     """Of a token below which a word is refused for its sound. 2: its own word is, so that its
     outlook is another one; else 1: an allowed unit begins with it; 0: none does."""
-    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
-    whole = book[book[bk.UNIT] + child] >= 0
+    at = node_at(book, child)
+    first, stop = int(book[at + bk.LO]), int(book[at + bk.HI])
+    whole = book[at + bk.UNIT] >= 0
     for unit in range(first, stop):
         of = int(book[book[bk.UNIT_TYPE] + unit])
         which = int(book[book[bk.WHICH] + unit])
@@ -528,7 +532,8 @@ def add_base(
     prefix = 0
     flags = bits[name].view(np.uint32)
     flags[:] = 0
-    entries.units[name] = 0
+    entries.units[name], entries.without[name] = 0, 0
+    slots = int(book[bk.SLOT]) + (0 if at_start else int(book[bk.N_ORDER]))
     nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
     for place in range(book[bk.N_ORDER]):
         child = int(book[nodes + place])
@@ -538,8 +543,10 @@ def add_base(
         if ahead > -np.inf:
             position[fill] = place
             outlook[fill] = ahead
-            units, without = count_units(book, reals, codes, hope, ctx, number, child)
-            entries.units[name, place], entries.without[fill] = min(units, 32767), without
+            slot = book[slots + place]
+            if slot >= 0:
+                units, without = count_units(book, reals, codes, hope, ctx, number, child)
+                entries.units[name, slot], entries.without[name, slot] = min(units, 32767), without
             fill += 1
             prefix = place + 1
             token = book[book[bk.ORDER] + place]
@@ -560,11 +567,10 @@ def count_units(
     number: int,
     child: int,
 ) -> tuple[int, float]:
-    """Entries.units and Entries.without of a candidate of an entry."""
-    first, stop = int(book[book[bk.LO] + child]), int(book[book[bk.HI] + child])
-    if stop - first == 1:
-        return 1, -np.inf
-    whole = book[book[bk.UNIT] + child] >= 0
+    """Entries.units and Entries.without of a candidate of an entry that begins several units."""
+    at = node_at(book, child)
+    first, stop = int(book[at + bk.LO]), int(book[at + bk.HI])
+    whole = book[at + bk.UNIT] >= 0
     n_hopes = hopes.shape[1] // 2
     hope = 0.0
     units = 0
@@ -591,7 +597,7 @@ def place_of(book: np.ndarray, unit: int) -> int:
 def room_for_patch(book: np.ndarray, entries: Entries) -> int:
     """The number of a patch to come. If there is no room for one, all are forgotten."""
     used = entries.used
-    most = book[bk.N_ORDER] + book[bk.N_WIDEST]
+    most = 2 * book[bk.N_ORDER]
     if (
         used[U_PATCHES] == len(entries.patch)
         or used[U_DROPS] + most > len(entries.drop)
@@ -618,24 +624,7 @@ def add_patch(
     lines, used = entries.lines, entries.used
     n_order = int(book[bk.N_ORDER])
     number = room_for_patch(book, entries)
-    # The places where it may differ.
-    places = entries.scratch
-    n = 0
-    if not at_start:
-        for i in range(book[bk.N_OTHERS]):
-            child = book[book[bk.OTHER_NODES] + i]
-            places[n] = book[book[bk.PLACE] + child - bk.LOWEST_CHILD]
-            n += 1
     state = row[SEASON]
-    for i in range(book[book[bk.ODD_START] + state], book[book[bk.ODD_START] + state + 1]):
-        columns = book[bk.COLUMN_START] + book[book[bk.ODD_COLUMN] + i]
-        for j in range(book[columns], book[columns + 1]):
-            units = book[bk.UNIT_OF] + 3 * int(book[book[bk.COLUMN_WORD] + j])
-            for which in range(1 if at_start else 0, 3 if at_start else 1):
-                if book[units + which] >= 0:
-                    places[n] = place_of(book, book[units + which])
-                    n += 1
-    sort_run(places, n)
     plain = row.copy()
     plain[SEASON] = book[book[bk.FLUSH] + state]
     usual = ctx.copy()
@@ -643,15 +632,43 @@ def add_patch(
     if not at_start:
         start = starting_bits(book, lines, ctx[C_READY], 0)
         usual[C_OTHERS] = other_units(book, lines, plain, ctx[C_READY], start, True, True)
+    # The places where it may differ, and whether for what the words there may do.
+    places = entries.scratch
+    n = 0
+    if not at_start:
+        for i in range(book[bk.N_OTHERS]):
+            child = book[book[bk.OTHER_NODES] + i]
+            at = node_at(book, child)
+            if book[at + bk.HI] - book[at + bk.LO] == 1:
+                which = book[book[bk.WHICH] + book[at + bk.LO]]
+                if not (usual[C_OTHERS] | ctx[C_OTHERS]) >> which & 1:
+                    continue
+            places[n] = 2 * book[book[bk.PLACE] + child - bk.LOWEST_CHILD]
+            n += 1
+    for i in range(book[book[bk.ODD_START] + state], book[book[bk.ODD_START] + state + 1]):
+        columns = book[bk.COLUMN_START] + book[book[bk.ODD_COLUMN] + i]
+        for j in range(book[columns], book[columns + 1]):
+            word = int(book[book[bk.COLUMN_WORD] + j])
+            of = int(book[book[bk.TYPE_OF] + word])
+            if worked_out(book, base, lines, ctx, of) == codes[ctx[C_BASE], of]:
+                continue
+            units = book[bk.UNIT_OF] + 3 * word
+            for which in range(1 if at_start else 0, 3 if at_start else 1):
+                if book[units + which] >= 0:
+                    places[n] = 2 * place_of(book, book[units + which]) + 1
+                    n += 1
+    sort_run(places, n)
     drops = first_drop = used[U_DROPS]
     extras = first_extra = used[U_EXTRAS]
     nodes = int(book[bk.NODE_AT]) + (0 if at_start else n_order)
-    before = -1
+    n_touched = 0
     for i in range(n):
-        position = places[i]
-        if position == before:
-            continue
-        before = position
+        position = places[i] >> 1
+        if i + 1 < n and places[i + 1] >> 1 == position:
+            continue  # the last of those that are equal tells most
+        if places[i] & 1:
+            places[n_touched] = position
+            n_touched += 1
         child = int(book[nodes + position])
         was = np.float32(judge(book, reals, base, codes, hope, lines, usual, plain, child))
         now = np.float32(judge(book, reals, base, codes, hope, lines, ctx, row, child))
@@ -669,10 +686,13 @@ def add_patch(
                 entries.extra[at] = token
                 entries.extra_outlook[at] = now
                 extras += 1
+    for i in range(n_touched):
+        entries.drop[drops + i] = places[i]
     enter(entries.patch_found, a, b, number)
     entries.patch[number, P_DROP], entries.patch[number, P_DROP_STOP] = first_drop, drops
+    entries.patch[number, P_TOUCHED_STOP] = drops + n_touched
     entries.patch[number, P_EXTRA], entries.patch[number, P_EXTRA_STOP] = first_extra, extras
-    used[U_DROPS], used[U_EXTRAS], used[U_PATCHES] = drops, extras, number + 1
+    used[U_DROPS], used[U_EXTRAS], used[U_PATCHES] = drops + n_touched, extras, number + 1
     return int(number)
 
 
@@ -681,8 +701,9 @@ def spot_of(book: np.ndarray, unit: int) -> int:
     """4 * the position of the token that begins a unit + 2 * whether that token is all of it + 1 *
     whether the token begins other units too."""
     top = book[book[bk.TOP] + unit]
-    many = book[book[bk.HI] + top] - book[book[bk.LO] + top] > 1
-    own = book[book[bk.UNIT] + top] == unit
+    at = node_at(book, top)
+    many = book[at + bk.HI] - book[at + bk.LO] > 1
+    own = book[at + bk.UNIT] == unit
     place = int(book[book[bk.PLACE] + top - bk.LOWEST_CHILD])
     return 4 * place + 2 * int(own) + int(many)
 
@@ -776,7 +797,6 @@ def merge_refused(
     book: np.ndarray,
     reals: np.ndarray,
     entries: Entries,
-    position: np.ndarray,
     ctx: np.ndarray,
     row: np.ndarray,
     at_start: bool,
@@ -802,6 +822,9 @@ def merge_refused(
     patched = n_extra
     removed = 0
     at, drop_stop = entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]
+    touched_stop = entries.patch[patch, P_TOUCHED_STOP]
+    entry = entries.base[ctx[C_BASE], B_ENTRY]
+    slots = int(book[bk.SLOT]) + (0 if at_start else int(book[bk.N_ORDER]))
     i = 0
     while i < n_found:
         place = found[i] >> 34
@@ -817,13 +840,13 @@ def merge_refused(
         now = np.float32(-np.inf)
         if many:
             units = np.int64(-1)
-            if ctx[C_PLAIN]:
-                units = np.int64(entries.units[entries.base[ctx[C_BASE], B_ENTRY], place])
+            slot = book[slots + place]
+            if found_token(entries.drop, drop_stop, touched_stop, place) < 0:
+                units = np.int64(entries.units[entry, slot])
             if units > refused_units:
                 if not own_refused:
                     continue
-                at_own = candidate_at(entries.base, position, ctx[C_BASE], place)
-                now = entries.without[at_own]
+                now = entries.without[entry, slot]
             elif units < 0:
                 keeps, now = judge_refused(book, reals, entries, ctx, row, at_start, place)
                 if keeps:
@@ -850,23 +873,6 @@ def merge_refused(
     if removed:
         n_extra = without_refused(extra, extra_outlook, own, n_extra)
     return n_drop, n_extra
-
-
-@jit_borrowing
-def candidate_at(base: np.ndarray, position: np.ndarray, number: int, place: int) -> int:
-    """Where a position that an entry has stands in the arena."""
-    start, stop = base[number, B_START], base[number, B_STOP]
-    # position[start + i] is at least i, and more only by what the entry leaves out.
-    out = base[number, B_PREFIX] - (stop - start)
-    low = start + max(place - out, 0)
-    high = min(start + place, stop - 1)
-    while low < high:
-        middle = (low + high) >> 1
-        if position[middle] < place:
-            low = middle + 1
-        else:
-            high = middle
-    return int(low)
 
 
 @jit_borrowing
@@ -931,13 +937,14 @@ def judge_children(
     n: int,
 ) -> int:
     """Write the tokens that may go on from a node inside a unit behind extra[:n]; the new n."""
-    first = int(book[book[bk.FIRST] + node])
-    for child in range(first, first + book[book[bk.COUNT] + node]):
+    at = node_at(book, node)
+    first = int(book[at + bk.FIRST])
+    for child in range(first, first + book[at + bk.COUNT]):
         ahead = judge(
             book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row, child
         )
         if ahead > -np.inf:
-            extra[n] = book[book[bk.TOKEN] + child]
+            extra[n] = book[book[bk.CHILD] + 2 * child + bk.TOKEN]
             extra_outlook[n] = ahead
             n += 1
     return n
@@ -959,17 +966,18 @@ def heed_word(
 ) -> bool:
     """Judge the child of a node that leads to a unit anew, its sound heeded, in extra[here:n]. Is
     it gone?"""
-    if unit == book[book[bk.UNIT] + node]:
+    at = node_at(book, node)
+    if unit == book[at + bk.UNIT]:
         return False
-    low = int(book[book[bk.FIRST] + node])
-    high = low + int(book[book[bk.COUNT] + node])
+    low = int(book[at + bk.FIRST])
+    high = low + int(book[at + bk.COUNT])
     while low < high:
         middle = (low + high) >> 1
-        if book[book[bk.HI] + middle] <= unit:
+        if book[node_at(book, middle) + bk.HI] <= unit:
             low = middle + 1
         else:
             high = middle
-    at = found_token(extra, here, n, book[book[bk.TOKEN] + low])
+    at = found_token(extra, here, n, book[book[bk.CHILD] + 2 * low + bk.TOKEN])
     if at < 0:
         return False
     ahead = judge(
@@ -997,7 +1005,8 @@ def heed_inside(
     lines. Returns the new n."""
     number = ctx[C_BASE]
     ctx[C_HEED] = 1
-    first, stop = int(book[book[bk.LO] + node]), int(book[book[bk.HI] + node])
+    own = node_at(book, node)
+    first, stop = int(book[own + bk.LO]), int(book[own + bk.HI])
     n_shapes, starts, rhyming = book[bk.N_SHAPES], book[bk.RUN_START], book[bk.RHYMING]
     closing = B_AFTER + n_shapes
     place = place_of(book, first)
@@ -1045,28 +1054,50 @@ def heed_inside(
 
 
 @jit_borrowing
-def add_inside(
+def run_children(
     book: np.ndarray,
     reals: np.ndarray,
     entries: Entries,
     ctx: np.ndarray,
     row: np.ndarray,
     node: int,
-    a: int,
-    b: int,
+    extra: np.ndarray,
+    extra_outlook: np.ndarray,
+    n: int,
 ) -> int:
-    """Keep what may go on from a node, sounds unheeded, as a patch without drops under (a, b)."""
-    used = entries.used
-    number = room_for_patch(book, entries)
-    start = used[U_EXTRAS]
-    stop = judge_children(
-        book, reals, entries, ctx, row, node, entries.extra, entries.extra_outlook, start
-    )
-    enter(entries.patch_found, a, b, number)
-    entries.patch[number, P_DROP] = entries.patch[number, P_DROP_STOP] = used[U_DROPS]
-    entries.patch[number, P_EXTRA], entries.patch[number, P_EXTRA_STOP] = start, stop
-    used[U_EXTRAS], used[U_PATCHES] = stop, number + 1
-    return number
+    """As `judge_children`, where no mark is below and season state and sounds change nothing."""
+    number, forms = ctx[C_BASE], ctx[C_FORMS]
+    at = node_at(book, node)
+    first = int(book[at + bk.FIRST])
+    for child in range(first, first + book[at + bk.COUNT]):
+        at = book[bk.CHILD] + 2 * child
+        says = int(book[at + bk.SAYS])
+        if says >= 0:
+            code = entries.codes[number, says >> 2]
+            ahead = entries.hope[number, code >> 2]
+            fine = code & 3 != 0 and forms >> (says & 3) & 1 != 0
+        else:
+            ahead = judge(
+                book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row,
+                child,
+            )  # fmt: skip
+            fine = ahead > -np.inf
+        extra[n], extra_outlook[n] = book[at + bk.TOKEN], ahead
+        n += int(fine)
+    return n
+
+
+@jit_borrowing
+def odd_below(book: np.ndarray, state: int, first: int, stop: int, at_start: bool) -> bool:
+    """Is one of the units first .. stop a word that a season state takes in a way of its own?"""
+    for i in range(book[book[bk.ODD_START] + state], book[book[bk.ODD_START] + state + 1]):
+        columns = book[bk.COLUMN_START] + book[book[bk.ODD_COLUMN] + i]
+        for j in range(book[columns], book[columns + 1]):
+            units = book[bk.UNIT_OF] + 3 * int(book[book[bk.COLUMN_WORD] + j])
+            for which in range(1 if at_start else 0, 3 if at_start else 1):
+                if first <= book[units + which] < stop:
+                    return True
+    return False
 
 
 @jit_borrowing
@@ -1085,24 +1116,20 @@ def go_on(
     """Write the tokens that may go on from a node inside a unit behind extra[:n]; the new n."""
     heard = book[bk.RHYME] != bk.NO_RHYME and ctx[C_LINE] > 0
     heard = heard and entries.base[ctx[C_BASE], B_CLOSES] != 0
-    few = book[book[bk.HI] + node] - book[book[bk.LO] + node] <= _FEW
-    if few or book[bk.N_SPECIAL]:
+    at = node_at(book, node)
+    first, stop = int(book[at + bk.LO]), int(book[at + bk.HI])
+    if (
+        (heard and stop - first <= _FEW)
+        or book[bk.N_SPECIAL]
+        or book[at + bk.FLAGS] & bk.HAS_OTHER
+        or (not ctx[C_PLAIN] and odd_below(book, ctx[C_SEASON], first, stop, at_start))
+    ):
         ctx[C_HEED] = int(heard or book[bk.N_SPECIAL] != 0)
         n = judge_children(book, reals, entries, ctx, row, node, extra, extra_outlook, n)
         ctx[C_HEED] = 0
         return n
-    a = OF_NODE | node | ctx[C_OTHERS] << 32
-    b = ctx[C_BASE] | row[SEASON] << 32
-    at = find_key(entries.patch_found, a, b)
-    if at >= 0:
-        patch = int(entries.patch_found[at, 2])
-    else:
-        patch = add_inside(book, reals, entries, ctx, row, node, a, b)
     here = n
-    start, stop = entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]
-    for i in range(start, stop):
-        extra[n], extra_outlook[n] = entries.extra[i], entries.extra_outlook[i]
-        n += 1
+    n = run_children(book, reals, entries, ctx, row, node, extra, extra_outlook, n)
     if heard:
         n = heed_inside(
             book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, here, n
@@ -1141,43 +1168,112 @@ def merge_extras(
 
 
 # -- the masks of a batch ----------------------------------------------------------------------
+@jit_borrowing
+def bring(book: np.ndarray, row: np.ndarray, step: int) -> None:
+    """Ask for what the mask of a row will read, so that the waits of several rows overlap.
+
+    Each thing is found through one before: step 0 asks for the first, the others, some rows later
+    each, for what is known by then. Changes nothing.
+    """
+    node = row[NODE]
+    if node == FINISHED:
+        return
+    at = node_at(book, node)
+    inside = node > MID_ROOT
+    if step == 0:
+        fetch(book, at, 1)
+        if row[LAST] >= 0:
+            fetch(book, int(book[bk.SOUND_START] + row[LAST]), 1)
+    elif step == 1 and inside:
+        if book[at + bk.UNIT] >= 0 and book[at + bk.FLAGS] & 3 == WORD:
+            fetch(book, int(book[bk.SOUND_START]) + book[at + bk.OWN_WORD], 1)
+        children = min(int(book[at + bk.COUNT]), 128)
+        fetch(book, int(book[bk.CHILD]) + 2 * book[at + bk.FIRST], 2 * children)
+    if book[bk.RHYME] == bk.NO_RHYME:
+        return
+    n_shapes = int(book[bk.N_SHAPES])
+    for line in range(row[LINE]):
+        start = int(book[bk.SOUND_START]) + row[ENDS + line]
+        if step == 0:
+            fetch(book, start, 1)
+            continue
+        sound = int(book[start])
+        if step == 1:
+            fetch(book, int(book[bk.SOUND_PART]) + sound, 1)
+            continue
+        part = int(book[book[bk.SOUND_PART] + sound])
+        if part < 0:
+            continue
+        runs = int(book[bk.TELLING_START]) + part * n_shapes
+        if step == 2:
+            fetch(book, runs, n_shapes + 1)
+        else:
+            low, stop = int(book[runs]), int(book[runs + n_shapes])
+            fetch(book, int(book[bk.TELLING]) + 4 * low, min(4 * (stop - low), 128))
+
+
 @jit
 def fill_masks(
     book: np.ndarray,
     reals: np.ndarray,
-    entries: Entries,
+    base: np.ndarray,
+    codes: np.ndarray,
+    hope: np.ndarray,
+    lines: np.ndarray,
+    units: np.ndarray,
+    without: np.ndarray,
+    found: np.ndarray,
+    patch_found: np.ndarray,
+    patches: np.ndarray,
+    patch_drop: np.ndarray,
+    patch_extra: np.ndarray,
+    patch_outlook: np.ndarray,
+    used: np.ndarray,
+    scratch: np.ndarray,
     states: np.ndarray,
     first_row: int,
-    position: np.ndarray,
-    which: np.ndarray,
+    row: np.ndarray,
+    entry: np.ndarray,
+    begin: np.ndarray,
+    stop: np.ndarray,
+    prefix: np.ndarray,
     drop_start: np.ndarray,
     drop: np.ndarray,
     extra_start: np.ndarray,
     extra: np.ndarray,
     extra_outlook: np.ndarray,
-    need: np.ndarray,
 ) -> int:
     """Fill the fields of `mask.Masks` for the rows from `first_row` on; the rows done so far.
 
-    states: int64 (B + 1, width), the last row scratch. position: the arena. which: int64 (B,), the
-    row's base or -1.
-    drop, extra, extra_outlook: with room to spare. need: int64 (3,): if rows are left, need[0]
-    says what is to be made first (NEED_*) and need[1:] of what: a line and the sounds before it;
-    sounds so far and one more; for a base whether it stands at the start of a line, and the number
-    of the line, its state being the scratch row.
+    base .. scratch: the fields of `Entries`, one by one, since numba is slow at taking them
+    together. states: int64 (B, width); row: int64 (width,), scratch. begin, stop: `Masks.start`
+    and `Masks.stop`. drop, extra, extra_outlook: with room to spare. If rows are left,
+    used[U_NEED] says what is to be made first (NEED_*) and what stands behind it of what: a line
+    and the sounds before it; sounds so far and one more; for a base whether it stands at the start
+    of a line, and the number of the line, its state being in `row`.
     """
-    base, codes = entries.base, entries.codes
-    lines, found = entries.lines, entries.found
+    entries = Entries(
+        base, codes, hope, lines, units, without, found, patch_found, patches, patch_drop,
+        patch_extra, patch_outlook, used, scratch,
+    )  # fmt: skip
+    need = used[U_NEED:]
     ctx = np.zeros(_N_CONTEXT, np.int64)
-    n_rows = len(states) - 1
-    row = states[n_rows]
+    n_rows = len(states)
+    if first_row == 0:
+        drop_start[0] = extra_start[0] = 0
     n_drop, n_extra = drop_start[first_row], extra_start[first_row]
     spare = int(book[bk.N_ORDER]) + int(book[bk.N_WIDEST])
-    for b in range(first_row, n_rows):
+    for b in range(first_row - 4 * _AHEAD, n_rows):
+        for step in range(4):
+            ahead = b + (4 - step) * _AHEAD
+            if first_row <= ahead < n_rows:
+                bring(book, states[ahead], step)
+        if b < first_row:
+            continue
         for i in range(len(row)):
             row[i] = states[b, i]
         node = row[NODE]
-        which[b] = -1
+        entry[b], begin[b], stop[b], prefix[b] = -1, 0, 0, 0
         drop_start[b], extra_start[b] = n_drop, n_extra
         if node == FINISHED:
             continue
@@ -1190,13 +1286,14 @@ def fill_masks(
             return b
         after_word = False
         if node > MID_ROOT:
-            count = book[book[bk.COUNT] + node]
-            if count:  # the unit may go on
-                at_start = book[book[bk.HI] + node] <= book[book[bk.HI] + LINE_ROOT]
+            record = node_at(book, node)
+            flags = int(book[record + bk.FLAGS])
+            if book[record + bk.COUNT]:  # the unit may go on
+                at_start = book[record + bk.HI] <= book[node_at(book, LINE_ROOT) + bk.HI]
                 if set_context(book, found, row, at_start, ready, ctx) < 0:
                     need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
                     return b
-                if row[LAST] >= 0 and book[book[bk.HAS_OTHER] + node]:
+                if row[LAST] >= 0 and flags & bk.HAS_OTHER:
                     own = int(book[book[bk.CRUCIAL] + row[LAST]])
                     start = starting_bits(book, lines, ready, own)
                     closes = may_close(book, row)
@@ -1204,11 +1301,10 @@ def fill_masks(
                 n_extra = go_on(
                     book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, n_extra
                 )
-            unit = book[book[bk.UNIT] + node]
-            if unit < 0:
+            if book[record + bk.UNIT] < 0:
                 continue
-            after_word = book[book[bk.KIND] + unit] == WORD
-            commit(book, row, unit)
+            after_word = flags & 3 == WORD
+            commit(book, row, node)
             if row[STYLE] < 0 or row[CUT] < 0:
                 continue  # "A" where small letters are asked for: it can only become "Alaska"
         at_start = node == LINE_ROOT
@@ -1216,16 +1312,17 @@ def fill_masks(
         if number < 0:
             need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
             return b
-        which[b] = number
+        entry[b], prefix[b] = base[number, B_ENTRY], base[number, B_PREFIX]
+        begin[b], stop[b] = base[number, B_START], base[number, B_STOP]
         closes = may_close(book, row)
         own = int(book[book[bk.CRUCIAL] + row[LAST]]) if closes else 0
         start = starting_bits(book, lines, ready, own)
-        flags = int(after_word) | int(closes) << 1 | ctx[C_FORMS] << 2 | int(at_start) << 5
-        a = row[BUDGET] | row[LINE] << 32 | flags << 38 | row[CUT] << 44
+        key = int(after_word) | int(closes) << 1 | ctx[C_FORMS] << 2 | int(at_start) << 5
+        a = row[BUDGET] | row[LINE] << 32 | key << 38 | row[CUT] << 44
         c = row[SEASON] | ready << 24 | start << 56
-        at = find_key(entries.patch_found, a, c)
+        at = find_key(patch_found, a, c)
         if at >= 0:
-            patch = int(entries.patch_found[at, 2])
+            patch = int(patch_found[at, 2])
         else:
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
@@ -1233,20 +1330,19 @@ def fill_masks(
         inside = n_extra
         n_found = 0
         if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
-            n_found = sounds_refused(book, base, codes, lines, ctx, row, at_start, entries.scratch)
+            n_found = sounds_refused(book, base, codes, lines, ctx, row, at_start, scratch)
         if n_found == 0:
-            for i in range(entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]):
-                drop[n_drop] = entries.drop[i]
+            for i in range(patches[patch, P_DROP], patches[patch, P_DROP_STOP]):
+                drop[n_drop] = patch_drop[i]
                 n_drop += 1
-            for i in range(entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]):
-                extra[n_extra] = entries.extra[i]
-                extra_outlook[n_extra] = entries.extra_outlook[i]
+            for i in range(patches[patch, P_EXTRA], patches[patch, P_EXTRA_STOP]):
+                extra[n_extra], extra_outlook[n_extra] = patch_extra[i], patch_outlook[i]
                 n_extra += 1
         else:
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             n_drop, n_extra = merge_refused(
-                book, reals, entries, position, ctx, row, at_start, patch, n_found,
+                book, reals, entries, ctx, row, at_start, patch, n_found,
                 drop, n_drop, extra, extra_outlook, n_extra,
             )  # fmt: skip
         merge_extras(extra, extra_outlook, here, inside, n_extra)
@@ -1255,30 +1351,10 @@ def fill_masks(
 
 
 @jit
-def take_bases(
-    base: np.ndarray,
-    which: np.ndarray,
-    entry: np.ndarray,
-    start: np.ndarray,
-    stop: np.ndarray,
-    prefix: np.ndarray,
-) -> None:
-    """Entry, start, stop and prefix of each row from its base, as in `mask.Masks`."""
-    for b in range(len(which)):
-        number = which[b]
-        if number < 0:
-            entry[b], start[b], stop[b], prefix[b] = -1, 0, 0, 0
-        else:
-            entry[b], prefix[b] = base[number, B_ENTRY], base[number, B_PREFIX]
-            start[b], stop[b] = base[number, B_START], base[number, B_STOP]
-
-
-@jit
 def fill_bitmasks(
     book: np.ndarray,
-    base: np.ndarray,
     bits: np.ndarray,
-    which: np.ndarray,
+    entry: np.ndarray,
     drop_start: np.ndarray,
     drop: np.ndarray,
     extra_start: np.ndarray,
@@ -1288,10 +1364,10 @@ def fill_bitmasks(
     """Write masks, as `fill_masks` gives them, into int32 bitmasks (B, >= V/32)."""
     known = min(bits.shape[1], bitmask.shape[1])
     one = np.uint32(1)
-    for b in range(len(which)):
+    for b in range(len(entry)):
         out = bitmask[b].view(np.uint32)
-        if which[b] >= 0:
-            out[:known] = bits[base[which[b], B_ENTRY]].view(np.uint32)[:known]
+        if entry[b] >= 0:
+            out[:known] = bits[entry[b]].view(np.uint32)[:known]
             out[known:] = 0
         else:
             out[:] = 0

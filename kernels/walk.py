@@ -10,6 +10,7 @@ import numpy as np
 
 from . import book as bk
 from ._jit import jit, jit_borrowing
+from ._simd import fetch
 from .mask import (
     BUDGET,
     CUT,
@@ -28,11 +29,19 @@ from .mask import (
     shift_budget,
 )
 
+_AHEAD = 8  # rows between asking for what a step reads and the step
+
 
 @jit_borrowing
 def shape_bits(book: np.ndarray, shape: int) -> int:
     """The syllable counts of a shape as bits."""
     return int(book[book[bk.SHAPE_BITS] + shape]) & 0xFFFFFFFF
+
+
+@jit_borrowing
+def node_at(book: np.ndarray, node: int) -> int:
+    """Where the record of a node begins: see `book.FIRST` and what follows it."""
+    return int(book[bk.NODE]) + bk.NODE_WIDTH * node
 
 
 @jit_borrowing
@@ -43,17 +52,18 @@ def find_child(book: np.ndarray, node: int, token: int) -> int:
             return -1
         root = 0 if node == LINE_ROOT else 1
         return int(book[book[bk.ROOT_CHILD] + root * book[bk.N_VOCAB] + token])
-    low = int(book[book[bk.FIRST] + node])
-    stop = low + int(book[book[bk.COUNT] + node])
+    at = node_at(book, node)
+    low = int(book[at + bk.FIRST])
+    stop = low + int(book[at + bk.COUNT])
     high = stop
-    tokens = book[bk.TOKEN]
+    tokens = int(book[bk.CHILD]) + bk.TOKEN
     while low < high:
         middle = (low + high) >> 1
-        if book[tokens + middle] < token:
+        if book[tokens + 2 * middle] < token:
             low = middle + 1
         else:
             high = middle
-    if low < stop and book[tokens + low] == token:
+    if low < stop and book[tokens + 2 * low] == token:
         return low
     return -1
 
@@ -68,16 +78,17 @@ def settled_cut(book: np.ndarray, cut: int) -> int:
 
 
 @jit_borrowing
-def commit(book: np.ndarray, row: np.ndarray, unit: int) -> None:
-    """Apply a finished unit to a state row, in place."""
-    kind = book[book[bk.KIND] + unit]
-    which = int(book[book[bk.WHICH] + unit])
+def commit(book: np.ndarray, row: np.ndarray, node: int) -> None:
+    """Apply the unit that ends at a node to a state row, in place."""
+    at = node_at(book, node)
+    flags = int(book[at + bk.FLAGS])
+    kind = flags & 3
+    which = int(book[at + bk.OWN_WORD])
     if kind == WORD:
-        if unit < book[book[bk.HI] + LINE_ROOT]:
+        if book[at + bk.UNIT] < book[node_at(book, LINE_ROOT) + bk.HI]:
             style = row[STYLE]
-            form = book[book[bk.FORM] + unit]
-            row[STYLE] = 2 * book[book[bk.STYLE_NEXT] + style * 3 + form]
-        of = book[book[bk.TYPE_OF] + which]
+            row[STYLE] = 2 * book[book[bk.STYLE_NEXT] + style * 3 + (flags >> 2 & 3)]
+        of = int(book[at + bk.OWN_TYPE])
         row[CUT] = settled_cut(book, row[CUT])
         bits = shape_bits(book, book[book[bk.TYPE_SHAPE] + of])
         row[BUDGET] = shift_budget(row[BUDGET], bits)
@@ -118,35 +129,57 @@ def commit(book: np.ndarray, row: np.ndarray, unit: int) -> None:
 def season_after(book: np.ndarray, state: int, of: int) -> int:
     """The season state after a word of a type."""
     column = book[book[bk.TYPE_COLUMN] + of]
-    return int(book[book[bk.SEASON_NEXT] + state * int(book[bk.N_COLUMNS]) + column])
+    usual = int(book[book[bk.FLUSH] + state])
+    if usual != state:
+        bounds = int(book[bk.ODD_START]) + state
+        for i in range(book[bounds], book[bounds + 1]):
+            if book[book[bk.ODD_COLUMN] + i] == column:
+                return int(book[book[bk.ODD_NEXT] + i])
+    row = int(book[book[bk.TO_DONE] + usual]) * int(book[bk.N_COLUMNS])
+    return int(book[book[bk.USUAL_NEXT] + row + column])
 
 
 @jit
 def advance_states(book: np.ndarray, states: np.ndarray, tokens: np.ndarray) -> int:
     """Step every row by its token, in place. Returns -1, or the first row its token cannot follow.
 
-    states: int64 (B, ENDS + lines); tokens: int64 (B,).
+    states: int64 (B, ENDS + lines); tokens: int64 (B,). Checks the trie only: that the form still
+    holds is what the mask is for.
     """
-    for b in range(len(tokens)):
+    n = len(tokens)
+    for b in range(min(_AHEAD, n)):
+        bring_step(book, states[b], tokens[b])
+    for b in range(n):
+        if b + _AHEAD < n:
+            bring_step(book, states[b + _AHEAD], tokens[b + _AHEAD])
         row = states[b]
         node = row[NODE]
         child = -1
         if node != FINISHED:
             child = find_child(book, node, tokens[b])
-            if child < 0 and node > MID_ROOT:
-                unit = book[book[bk.UNIT] + node]
-                if unit >= 0:
-                    commit(book, row, unit)
-                    child = find_child(book, MID_ROOT, tokens[b])
+            if child < 0 and node > MID_ROOT and book[node_at(book, node) + bk.UNIT] >= 0:
+                commit(book, row, node)
+                child = find_child(book, MID_ROOT, tokens[b])
         if child < 0:
             return b
-        unit = book[book[bk.UNIT] + child]
-        whole = unit >= 0 and book[book[bk.COUNT] + child] == 0
-        if whole and book[book[bk.KIND] + unit] != WORD:
-            commit(book, row, unit)
+        at = node_at(book, child)
+        whole = book[at + bk.UNIT] >= 0 and book[at + bk.COUNT] == 0
+        if whole and book[at + bk.FLAGS] & 3 != WORD:
+            commit(book, row, child)
         else:
             row[NODE] = child
     return -1
+
+
+@jit_borrowing
+def bring_step(book: np.ndarray, row: np.ndarray, token: int) -> None:
+    """Ask for what a row's step will read, so that the waits of several rows overlap."""
+    node = row[NODE]
+    if node > MID_ROOT:
+        fetch(book, node_at(book, node), 1)
+    if 0 <= token < book[bk.N_VOCAB]:
+        root = 0 if node == LINE_ROOT else int(book[bk.N_VOCAB])
+        fetch(book, int(book[bk.ROOT_CHILD]) + root + token, 1)
 
 
 @jit
@@ -168,12 +201,11 @@ def budget_states(
         budget = row[BUDGET]
         inside = 0
         if node > MID_ROOT:
-            unit = book[book[bk.UNIT] + node]
+            at = node_at(book, node)
             inside = 1
-            if unit >= 0:
-                if book[book[bk.KIND] + unit] == WORD:
-                    which = book[book[bk.WHICH] + unit]
-                    of = book[book[bk.TYPE_OF] + which]
+            if book[at + bk.UNIT] >= 0:
+                if book[at + bk.FLAGS] & 3 == WORD:
+                    of = int(book[at + bk.OWN_TYPE])
                     bits = shape_bits(book, book[book[bk.TYPE_SHAPE] + of])
                     after = shift_budget(budget, bits)
                     if after != 0:

@@ -20,12 +20,13 @@ from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
 from constrained_gpt.lattice.compiled import Compiled
 from constrained_gpt.lattice.outlook import Outlook
 from constrained_gpt.lattice.rules import NO_SOUNDS, Rules, Sound, Sounds
+from constrained_gpt.lattice.season_automaton import OWED
 
 _ARENA = 1 << 24  # candidates of all entries; then all are forgotten (8 bytes each)
 _BASES = 1 << 13  # states with an entry, and
 _LINES = 1 << 12  # lines after sounds that matter: so many are kept, then all are forgotten
-_PATCHES = 1 << 15
-_DROPS, _EXTRAS = 1 << 19, 1 << 21  # tokens in all patches
+_PATCHES = 1 << 13
+_DROPS, _EXTRAS = 1 << 18, 1 << 18  # tokens in all patches
 _EARLY = 1024  # entries made when a lattice is compiled
 
 
@@ -119,6 +120,15 @@ def book_of(
     is_word = tables.kind == km.WORD
     unit_type = np.full(len(is_word), -1, np.int32)
     unit_type[is_word] = rules.type_of[tables.word[is_word]]
+    own = np.maximum(tables.unit, 0)  # the unit of a node, where it has one
+    others = np.concatenate([[0], np.cumsum(~is_word)])
+    has_other = others[tables.hi] > others[tables.lo]
+    flags = tables.kind[own] | tables.form[own] << 2 | has_other * bk.HAS_OTHER
+    record = (tables.first, tables.count, tables.lo, tables.hi, tables.unit, flags)
+    node = np.stack([*record, tables.word[own], unit_type[own]], axis=1)
+    one = np.minimum(tables.lo, len(is_word) - 1)
+    alone = (tables.hi - tables.lo == 1) & is_word[one]
+    says = np.where(alone, unit_type[one] << 2 | tables.form[one], -1)
     lowest = int(tables.first[km.LINE_ROOT])
     n_line, n_mid = int(tables.count[km.LINE_ROOT]), int(tables.count[km.MID_ROOT])
     nodes = np.arange(lowest, lowest + n_line + n_mid)
@@ -128,21 +138,22 @@ def book_of(
     node_at = np.full((2, len(order)), -1, np.int32)
     node_at[0, place[:n_line]] = nodes[:n_line]
     node_at[1, place[n_line:]] = nodes[n_line:]
+    many = node_at >= 0
+    many[many] = (tables.hi - tables.lo)[node_at[many]] > 1
+    slot = np.where(many, np.cumsum(many, axis=1) - 1, -1)
     root_child = np.full((2, n_vocab), -1, np.int32)
     root_child[0, tables.token[nodes[:n_line]]] = nodes[:n_line]
     root_child[1, tables.token[nodes[n_line:]]] = nodes[n_line:]
     units = np.flatnonzero(is_word)
     unit_of = np.full((n_words, 3), -1, np.int32)
-    slot = np.where(units < tables.hi[km.LINE_ROOT], np.maximum(tables.form[units], 1), 0)
-    unit_of[tables.word[units], slot] = units
-    others = np.concatenate([[0], np.cumsum(~is_word)])
-    has_other = others[tables.hi] > others[tables.lo]
+    way = np.where(units < tables.hi[km.LINE_ROOT], np.maximum(tables.form[units], 1), 0)
+    unit_of[tables.word[units], way] = units
     other_nodes = nodes[n_line:][has_other[nodes[n_line:]]]
     pairs = np.stack([rules.type_bits, rules.type_dangling.astype(np.int64)], axis=1)
     shapes, type_shape = np.unique(pairs, axis=0, return_inverse=True)
     type_shape = type_shape.reshape(-1)
     season = rules.season
-    odd_state, odd_column = np.nonzero(season.next != season.next[season.flush])
+    odd_state, odd_column = season.odd
     by_column = np.argsort(rules.column, kind="stable")
     # Runs of words of one part and one shape, each in the order of their positions.
     word = np.repeat(np.arange(n_words), np.diff(sound_start))
@@ -151,8 +162,8 @@ def book_of(
     by = np.lexsort((unit_of[word, 0], position[word], shape, sound_part))
     part, shape, word = sound_part[by], shape[by], word[by]
     own_top = top[unit_of[word, 0]]
-    many = tables.hi[own_top] - tables.lo[own_top] > 1
-    spot = 4 * position[word] + 2 * (tables.unit[own_top] == unit_of[word, 0]) + many
+    spot = 4 * position[word] + 2 * (tables.unit[own_top] == unit_of[word, 0])
+    spot += tables.hi[own_top] - tables.lo[own_top] > 1
     run = part * len(shapes) + shape
     rhyming = np.stack([spot, unit_of[word, 0], rules.type_of[word], sound_onset[by]], axis=1)
     special = alive.special_words()
@@ -179,14 +190,15 @@ def book_of(
         "n_words": n_words,
         "season_done": season.done,
         "n_widest": int(tables.count[lowest:].max(initial=0)),
+        "n_slots": int(slot.max(initial=0)) + 1,
     }
     return bk.written(
         scalars,
         {
-            **{f: getattr(tables, f) for f in ("first", "count", "token", "lo", "hi", "unit")},
             **{f: getattr(tables, f) for f in ("kind", "word", "form", "cut_after", "style_next")},
             **{f: getattr(tables, f) for f in ("mark_mid", "mark_close", "mark_sentence")},
-            "has_other": has_other,
+            "node": node,
+            "child": np.stack([tables.token, says], axis=1),
             "unit_type": unit_type,
             "top": top,
             "type_of": rules.type_of,
@@ -202,6 +214,7 @@ def book_of(
             "order": order,
             "least": least,
             "node_at": node_at,
+            "slot": slot,
             "place": place,
             "root_child": root_child,
             "other_nodes": other_nodes,
@@ -209,6 +222,8 @@ def book_of(
             "to_done": season.flush == season.done,
             "odd_start": _ranges(odd_state, len(season.next)),
             "odd_column": odd_column,
+            "odd_next": season.next[odd_state, odd_column],
+            "usual_next": season.next[[OWED, season.done]],
             "column_start": _ranges(rules.column[by_column], season.next.shape[1]),
             "column_word": by_column,
             "run_start": _ranges(run, n_parts * len(shapes)),
@@ -219,7 +234,6 @@ def book_of(
             "special": special,
             "left_after": np.array([sum(rules.lines[i + 1 :]) for i in range(len(rules.lines))]),
             "lines": np.array(rules.lines),
-            "season_next": season.next,
         },
     )
 
@@ -244,7 +258,7 @@ class Boundary:
         self._lock = threading.RLock()
         self._n_lines = len(compiled.form.lines)
         self._width = km.ENDS + self._n_lines
-        self._need = np.zeros(3, np.int64)
+        self._row = np.zeros(self._width, np.int64)  # the kernel's scratch
         self._drop = np.zeros(0, np.int32)
         self._extra = np.zeros(0, np.int32)
         self._extra_outlook = np.zeros(0, np.float32)
@@ -292,7 +306,7 @@ class Boundary:
             return {
                 **{name: getattr(self._entries, name) for name in _KEPT},
                 "units": self._entries.units[: self._entries.used[kb.U_ENTRIES]],
-                "without": self._entries.without[: self._entries.used[kb.U_ARENA]],
+                "without": self._entries.without[: self._entries.used[kb.U_ENTRIES]],
                 "position": self._position[: self._entries.used[kb.U_ARENA]],
                 "outlook": self._outlook[: self._entries.used[kb.U_ARENA]],
                 "bits": self._bits[: self._entries.used[kb.U_ENTRIES]],
@@ -301,13 +315,9 @@ class Boundary:
     # -- questions --------------------------------------------------------------------------
     def masks(self, states: np.ndarray) -> km.Masks:
         """The masks of state rows, int64 (B, width)."""
-        n = len(states)
-        entry, prefix = np.empty(n, np.int32), np.empty(n, np.int32)
-        start, stop = np.empty(n, np.int64), np.empty(n, np.int64)
         with self._lock:
-            which, drop_start, extra_start = self._filled(states)
-            kb.take_bases(self._entries.base, which, entry, start, stop, prefix)
-            drops, extras = int(drop_start[-1]), int(extra_start[-1])
+            entry, start, stop, prefix, drop_start, extra_start = self._filled(states)
+            drops, extras = drop_start[-1], extra_start[-1]
             return km.Masks(
                 entry,
                 start,
@@ -325,10 +335,10 @@ class Boundary:
     def fill(self, states: np.ndarray, bitmask: np.ndarray) -> None:
         """The masks of state rows (B, width) as int32 bitmasks (B, >= V/32), in place."""
         with self._lock:
-            which, drop_start, extra_start = self._filled(states)
+            entry, _, _, _, drop_start, extra_start = self._filled(states)
             kb.fill_bitmasks(
-                self.book, self._entries.base, self._bits, which, drop_start, self._drop,
-                extra_start, self._extra, bitmask,
+                self.book, self._bits, entry, drop_start, self._drop, extra_start, self._extra,
+                bitmask,
             )  # fmt: skip
 
     def hear(self, sounds: tuple[Sound, ...]) -> None:
@@ -357,36 +367,37 @@ class Boundary:
                 self._nothing_yet()
 
     # -- filling ----------------------------------------------------------------------------
-    def _filled(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(base of each row, drop_start, extra_start); drops and extras are in the buffers."""
+    def _filled(self, states: np.ndarray) -> tuple[np.ndarray, ...]:
+        """entry, start, stop, prefix, drop_start, extra_start as in `Masks`; drops and extras are
+        in the buffers."""
         if states.ndim != 2 or states.shape[1] != self._width or states.dtype != np.int64:
             raise ValueError(
                 f"states are {states.dtype} {states.shape}; they must be int64 "
                 f"(B, {self._width}), as `start` makes them"
             )
         n = len(states)
-        rows = np.empty((n + 1, self._width), np.int64)
-        rows[:n] = states
-        which = np.empty(n, np.int64)
-        drop_start, extra_start = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
+        entry, prefix = np.empty(n, np.int32), np.empty(n, np.int32)
+        start, stop = np.empty(n, np.int64), np.empty(n, np.int64)
+        drop_start, extra_start = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
         done, forgotten = 0, False
         while True:
             done = kb.fill_masks(
-                self.book, self._reals, self._entries, rows, done, self._position, which,
-                drop_start, self._drop, extra_start, self._extra, self._extra_outlook, self._need,
+                self.book, self._reals, *self._entries, states, done, self._row, entry, start,
+                stop, prefix, drop_start, self._drop, extra_start, self._extra,
+                self._extra_outlook,
             )  # fmt: skip
             if done == n:
-                return which, drop_start, extra_start
+                return entry, start, stop, prefix, drop_start, extra_start
             if self._full() and not forgotten:
                 self.forget()
                 done, forgotten = 0, True  # once: a large batch may need more than is kept
             else:
-                self._make(rows[n])
+                self._make(self._row)
 
     def _full(self) -> bool:
         """Is there too much kept for what the kernel needs next?"""
         used = self._entries.used
-        return self._need[0] != kb.NEED_ROOM and bool(
+        return used[kb.U_NEED] != kb.NEED_ROOM and bool(
             used[kb.U_LINES] >= _LINES
             or used[kb.U_BASES] >= _BASES
             or used[kb.U_ARENA] + len(self.order) > max(_ARENA, 4 * len(self.order))
@@ -394,7 +405,7 @@ class Boundary:
 
     def _make(self, row: np.ndarray) -> None:
         """Make what the kernel needs next."""
-        kind, *of = self._need.tolist()
+        kind, *of = self._entries.used[kb.U_NEED :].tolist()
         if kind == kb.NEED_ROOM:
             size = 2 * len(self._drop) + 4 * (len(self.order) + int(self.book[bk.N_WIDEST]))
             self._drop = _grown(self._drop, size)
@@ -416,7 +427,7 @@ class Boundary:
 
     def _nothing_yet(self) -> None:
         book, n_order = self.book, len(self.order)
-        most = n_order + int(book[bk.N_WIDEST])
+        n_slots = int(book[bk.N_SLOTS])
         n_shapes, n_states = int(book[bk.N_SHAPES]), int(book[bk.N_STATES])
         self._sound_sets: list[Sounds] = [NO_SOUNDS]
         self._sound_numbers = {NO_SOUNDS: 0}
@@ -435,15 +446,15 @@ class Boundary:
             codes=np.zeros((16, int(book[bk.N_TYPES])), np.int16),
             hope=np.zeros((16, 4 * n_shapes), np.float64),
             lines=np.zeros((self._n_lines, width), np.int64),
-            units=np.zeros((16, n_order), np.int16),
-            without=np.zeros(4 * n_order, np.float32),
+            units=np.zeros((16, n_slots), np.int16),
+            without=np.zeros((16, n_slots), np.float32),
             found=_slots(256),
             patch_found=_slots(2 * _PATCHES),
-            patch=np.zeros((_PATCHES, 4), np.int64),
-            drop=np.zeros(_DROPS + most, np.int32),
-            extra=np.zeros(_EXTRAS + most, np.int32),
-            extra_outlook=np.zeros(_EXTRAS + most, np.float32),
-            used=np.zeros(8, np.int64),
+            patch=np.zeros((_PATCHES, 5), np.int32),
+            drop=np.zeros(_DROPS + 2 * n_order, np.int32),
+            extra=np.zeros(_EXTRAS + 2 * n_order, np.int32),
+            extra_outlook=np.zeros(_EXTRAS + 2 * n_order, np.float32),
+            used=np.zeros(kb.U_SIZE, np.int64),
             scratch=np.zeros(2 * noted, np.int64),
         )
 
@@ -511,13 +522,15 @@ class Boundary:
             self._entries = entries
         if used[kb.U_ENTRIES] == len(self._bits):
             self._bits = _grown(self._bits, 2 * len(self._bits) + 16)
-            entries = self._entries = entries._replace(units=_grown(entries.units, len(self._bits)))
+            entries = self._entries = entries._replace(
+                units=_grown(entries.units, len(self._bits)),
+                without=_grown(entries.without, len(self._bits)),
+            )
         if used[kb.U_ARENA] + len(self.order) > len(self._position):
             # doubled, and an entry more: what comes from the disk is as short as its entries
             size = 2 * len(self._position) + len(self.order)
             self._position = _grown(self._position, size)
             self._outlook = _grown(self._outlook, size)
-            entries = self._entries = entries._replace(without=_grown(entries.without, size))
         number = kb.add_base(
             self.book, self._reals, entries, row, at_start, ready,
             self._position, self._outlook, self._bits,
@@ -525,9 +538,10 @@ class Boundary:
         # One state's entry is often another's.
         begin, stop = entries.base[number, kb.B_START : kb.B_STOP + 1].tolist()
         content = hashlib.sha256()
-        for array in (self._position, self._outlook, entries.without):
+        for array in (self._position, self._outlook):
             content.update(array[begin:stop].data)
-        content.update(entries.units[entries.base[number, kb.B_ENTRY]].data)
+        for array in (entries.units, entries.without):
+            content.update(array[entries.base[number, kb.B_ENTRY]].data)
         same = self._contents.setdefault(content.digest(), number)
         if same != number:
             shared = slice(kb.B_ENTRY, kb.B_PREFIX + 1)

@@ -89,12 +89,11 @@ class Compiled:
         scalars, tables = bk.opened(self.arrays["book"])
         n_words = scalars["n_words"]
         of = tables["type_of"][:n_words]
-        season = SeasonAutomaton(
-            tables["season_next"].reshape(scalars["n_states"], scalars["n_columns"]),
-            tables["flush"],
-            scalars["season_done"],
-            {},
-        )
+        usual = tables["usual_next"].reshape(2, scalars["n_columns"])
+        following = usual[tables["to_done"]]  # (states, columns)
+        states = np.repeat(np.arange(scalars["n_states"]), np.diff(tables["odd_start"]))
+        following[states, tables["odd_column"]] = tables["odd_next"]
+        season = SeasonAutomaton(following, tables["flush"], scalars["season_done"], {})
         return rules_of(
             self.form,
             self.typography,
@@ -118,8 +117,10 @@ class Compiled:
         rules = self.rules
         n_cuts, n_marks = scalars["n_cuts"], scalars["n_marks"]
         return km.Tables(
-            **{name: tables[name] for name in ("first", "count", "token", "lo", "hi", "unit")},
-            **{name: tables[name] for name in ("kind", "word", "form")},
+            **{
+                name: np.ascontiguousarray(tables[name])
+                for name in ("first", "count", "token", "lo", "hi", "unit", "kind", "word", "form")
+            },
             bits=rules.bits,
             column=np.ascontiguousarray(rules.column, np.int32),
             season_next=rules.season.next,

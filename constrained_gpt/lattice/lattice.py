@@ -197,7 +197,7 @@ class Lattice:
         whether or not it could go on; int64 (B,), 0 at the end."""
         book = self._quick.book
         node, budget = states[:, km.NODE], states[:, km.BUDGET].copy()
-        unit = bk.table(book, bk.UNIT)[node]
+        unit = bk.of_nodes(book, bk.UNIT)[node]
         word = np.flatnonzero((node > km.MID_ROOT) & (unit >= 0))
         word = word[bk.table(book, bk.KIND)[unit[word]] == km.WORD]
         of = bk.table(book, bk.UNIT_TYPE)[unit[word]]
