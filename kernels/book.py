@@ -19,9 +19,8 @@ SCALARS = (
 )  # fmt: skip
 NO_RHYME, PERFECT, IDENTICAL = range(3)
 # Tables behind it. node (nodes, 8): all that a step asks of a node in half a cache line, see FIRST
-# .. OWN_TYPE; child (nodes, 2), beside it, since children are run through: TOKEN, SAYS. Of units:
-# kind, word, form, unit_type, top (the child of a root above it). Of
-# words: type_of; unit_of (words, 3), its unit inside a line, at its start, at its start in
+# .. OWN_TYPE; child (nodes, 4), apart from it, since children are run through: see TOKEN .. WORD.
+# Of units: kind, word, form, unit_type, top (the child of a root above it). Of words: type_of; unit_of (words, 3), its unit inside a line, at its start, at its start in
 # capitals, or -1; sound_start (ranges of sound_part, sound_onset) and crucial (the set of its
 # sounds that can decide whether a later line can be filled, 0 for none), both followed by those of
 # line ends from outside. Of types: type_shape, type_column. Of shapes (a set of syllable counts,
@@ -65,9 +64,10 @@ TABLES = (
 FIRST, COUNT, LO, HI, UNIT, FLAGS, OWN_WORD, OWN_TYPE = range(8)
 NODE_WIDTH = 8
 HAS_OTHER = 16  # of FLAGS
-# Columns of child: the token that leads to a node; if a single word is below it, that word's type
-# << 2 | form, else -1.
-TOKEN, SAYS = range(2)
+# Columns of child: the TOKEN that leads to a node; if a single word is below it, and has one sound:
+# SAYS its type << 2 | form, the rhyme PART, the WORD; else SAYS is -1.
+TOKEN, SAYS, PART, WORD = range(4)
+CHILD_WIDTH = 4
 _LINE = 16  # numbers in a cache line
 _HEAD = -(-(len(SCALARS) + len(TABLES) + 1) // _LINE) * _LINE  # and where the book ends
 LOWEST_CHILD = 3  # the first node below LINE_ROOT; those below MID_ROOT follow
@@ -112,5 +112,5 @@ def opened(book: np.ndarray) -> tuple[dict[str, int], dict[str, np.ndarray]]:
     tables = {name: table(book, n + i) for i, name in enumerate(TABLES)}
     for column, name in enumerate(("first", "count", "lo", "hi", "unit")):
         tables[name] = of_nodes(book, column)
-    tables["token"] = tables["child"][TOKEN::2]
+    tables["token"] = tables["child"][TOKEN::CHILD_WIDTH]
     return {name: int(book[i]) for i, name in enumerate(SCALARS)}, tables

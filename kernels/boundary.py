@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import book as bk
+from ._index import look, look_at, read
 from ._jit import jit, jit_borrowing
 from ._simd import fetch
 from .mask import (
@@ -48,7 +49,6 @@ OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key i
 # Fields of a context: the state at the last boundary, as `judge` needs it.
 C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED, C_PLAIN = range(9)
 _N_CONTEXT = 9
-_FEW = 8  # units below a node that are judged as soon as looked up
 _AHEAD = 3  # rows between asking for the next thing a row reads and for what that leads to
 
 
@@ -165,7 +165,7 @@ def sort_run(values: np.ndarray, n: int) -> None:
 def closing_bits(book: np.ndarray, lines: np.ndarray, ready: int, crucial: int) -> int:
     """Entries.lines' bits for ending line `ready` on a word with a set of crucial sounds."""
     at = 2 * int(book[bk.N_CUTS]) * int(book[bk.N_STATES]) + crucial
-    return int(lines[ready, at])
+    return look_at(lines, ready, at)
 
 
 @jit_borrowing
@@ -182,18 +182,18 @@ def worked_out(
     cut = ctx[C_CUT]
     if cut < 0:
         return 0
-    shape = int(book[book[bk.TYPE_SHAPE] + of])
-    after = base[ctx[C_BASE], B_AFTER + shape]
+    shape = read(book, bk.TYPE_SHAPE, of)
+    after = look_at(base, ctx[C_BASE], B_AFTER + shape)
     if after == 0:
         return 0
     reached = season_after(book, ctx[C_SEASON], of)
-    done = int(book[book[bk.TO_DONE] + reached])
+    done = read(book, bk.TO_DONE, reached)
     code = (2 * shape + done) << 2
-    if after & ~1 & lines[ctx[C_READY], cut * book[bk.N_STATES] + reached]:
+    if after & ~1 & look_at(lines, ctx[C_READY], cut * book[bk.N_STATES] + reached):
         code |= GOES_ON
     if (
         after & 1
-        and not book[book[bk.SHAPE_DANGLES] + shape]
+        and not read(book, bk.SHAPE_DANGLES, shape)
         and closing_bits(book, lines, ctx[C_READY], 0) >> (2 * cut + done) & 1
     ):
         code |= CLOSES
@@ -212,7 +212,7 @@ def word_may(
     """What a word of type `of` may do here, its own sound aside: GOES_ON | CLOSES, and above these
     2 * shape + (season word there then)."""
     if ctx[C_PLAIN]:
-        return int(codes[ctx[C_BASE], of])
+        return look_at(codes, ctx[C_BASE], of)
     return worked_out(book, base, lines, ctx, of)
 
 
@@ -225,10 +225,10 @@ def rhymes(book: np.ndarray, row: np.ndarray, line: int, word: int) -> bool:
     parts, onsets, starts = book[bk.SOUND_PART], book[bk.SOUND_ONSET], book[bk.SOUND_START]
     for place in range(line):
         end = row[ENDS + place]
-        for i in range(book[starts + word], book[starts + word + 1]):
-            for j in range(book[starts + end], book[starts + end + 1]):
-                if book[parts + i] == book[parts + j] and (
-                    rule == bk.IDENTICAL or book[onsets + i] != book[onsets + j]
+        for i in range(look(book, starts + word), look(book, starts + word + 1)):
+            for j in range(look(book, starts + end), look(book, starts + end + 1)):
+                if look(book, parts + i) == look(book, parts + j) and (
+                    rule == bk.IDENTICAL or look(book, onsets + i) != look(book, onsets + j)
                 ):
                     return True
     return False
@@ -239,7 +239,7 @@ def refused(
     book: np.ndarray, lines: np.ndarray, ctx: np.ndarray, row: np.ndarray, word: int, done: int
 ) -> bool:
     """Is it for its sound that `word` may not end the line?"""
-    crucial = int(book[book[bk.CRUCIAL] + word])
+    crucial = read(book, bk.CRUCIAL, word)
     if crucial:
         bits = closing_bits(book, lines, ctx[C_READY], crucial)
         if not bits >> (2 * ctx[C_CUT] + done) & 1:
@@ -265,8 +265,8 @@ def judge(
     `Outlook.chance`, flat.
     """
     at = node_at(book, child)
-    first, stop = int(book[at + bk.LO]), int(book[at + bk.HI])
-    whole = book[at + bk.UNIT] >= 0
+    first, stop = look(book, at + bk.LO), look(book, at + bk.HI)
+    whole = look(book, at + bk.UNIT) >= 0
     number, forms, heed = ctx[C_BASE], ctx[C_FORMS], ctx[C_HEED]
     n_hopes = hopes.shape[1] // 2
     types = int(book[bk.UNIT_TYPE])
@@ -274,26 +274,26 @@ def judge(
     found = False
     code = 0
     for unit in range(first, stop):
-        of = int(book[types + unit])
+        of = look(book, types + unit)
         fine = True
         if of >= 0:
             code = word_may(book, base, codes, lines, ctx, of)
             may = code & 3
-            if may == 0 or (forms != 7 and not forms >> book[book[bk.FORM] + unit] & 1):
+            if may == 0 or (forms != 7 and not forms >> read(book, bk.FORM, unit) & 1):
                 continue
-            ahead = hopes[number, code >> 2]
+            ahead = look_at(hopes, number, code >> 2)
             if may == CLOSES and heed:
-                which = int(book[book[bk.WHICH] + unit])
+                which = read(book, bk.WHICH, unit)
                 fine = not refused(book, lines, ctx, row, which, code >> 2 & 1)
         else:
-            which = int(book[book[bk.WHICH] + unit])
+            which = read(book, bk.WHICH, unit)
             if not ctx[C_OTHERS] >> which & 1:
                 continue
             ahead = other_outlook(book, reals, row, which)
         if stop - first == 1:
             return ahead if fine else -np.inf
         if not whole or unit != first:
-            hope += hopes[number, n_hopes + (code >> 2)] if of >= 0 else np.exp(ahead)
+            hope += look_at(hopes, number, n_hopes + (code >> 2)) if of >= 0 else np.exp(ahead)
             found = found or fine
         elif fine:
             return ahead
@@ -318,17 +318,17 @@ def own_word(
     """Of a token below which a word is refused for its sound. 2: its own word is, so that its
     outlook is another one; else 1: an allowed unit begins with it; 0: none does."""
     at = node_at(book, child)
-    first, stop = int(book[at + bk.LO]), int(book[at + bk.HI])
-    whole = book[at + bk.UNIT] >= 0
+    first, stop = look(book, at + bk.LO), look(book, at + bk.HI)
+    whole = look(book, at + bk.UNIT) >= 0
     for unit in range(first, stop):
-        of = int(book[book[bk.UNIT_TYPE] + unit])
-        which = int(book[book[bk.WHICH] + unit])
+        of = read(book, bk.UNIT_TYPE, unit)
+        which = read(book, bk.WHICH, unit)
         if of < 0:
             if ctx[C_OTHERS] >> which & 1:
                 return 1
             continue
         code = word_may(book, base, codes, lines, ctx, of)
-        if code & 3 == 0 or not ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+        if code & 3 == 0 or not ctx[C_FORMS] >> read(book, bk.FORM, unit) & 1:
             continue
         if code & 3 != CLOSES or not refused(book, lines, ctx, row, which, code >> 2 & 1):
             return 1
@@ -358,9 +358,9 @@ def other_outlook(book: np.ndarray, reals: np.ndarray, row: np.ndarray, which: i
     """Outlook of the state after a mark, a break or the end: see `outlook.Outlook.others`."""
     cut = row[CUT] % book[bk.N_CUTS]
     if which < book[bk.N_MARKS]:
-        cut = max(int(book[book[bk.CUT_AFTER] + cut * book[bk.N_MARKS] + which]), 0)
-    left = int(book[book[bk.LEFT_AFTER] + row[LINE]]) + most_left(row[BUDGET])
-    return chance(book, reals, left, int(book[book[bk.TO_DONE] + row[SEASON]]), cut)
+        cut = max(read(book, bk.CUT_AFTER, cut * book[bk.N_MARKS] + which), 0)
+    left = read(book, bk.LEFT_AFTER, row[LINE]) + most_left(row[BUDGET])
+    return chance(book, reals, left, read(book, bk.TO_DONE, row[SEASON]), cut)
 
 
 @jit_borrowing
@@ -369,8 +369,8 @@ def may_close(book: np.ndarray, row: np.ndarray) -> bool:
     last = row[LAST]
     if last < 0 or not row[BUDGET] & 1:
         return False
-    shape = book[book[bk.TYPE_SHAPE] + book[book[bk.TYPE_OF] + last]]
-    return not book[book[bk.SHAPE_DANGLES] + shape] and not rhymes(book, row, row[LINE], last)
+    shape = read(book, bk.TYPE_SHAPE, read(book, bk.TYPE_OF, last))
+    return not read(book, bk.SHAPE_DANGLES, shape) and not rhymes(book, row, row[LINE], last)
 
 
 @jit_borrowing
@@ -391,8 +391,8 @@ def other_units(
     budget = row[BUDGET]
     if row[LAST] < 0 or budget == 0:
         return 0
-    flushed = int(book[book[bk.FLUSH] + row[SEASON]])
-    done = int(book[book[bk.TO_DONE] + flushed])
+    flushed = read(book, bk.FLUSH, row[SEASON])
+    done = read(book, bk.TO_DONE, flushed)
     cut = row[CUT] % book[bk.N_CUTS]
     is_last = row[LINE] == book[bk.N_LINES] - 1
     closes = closes and budget & 1 != 0
@@ -402,12 +402,12 @@ def other_units(
         found = 1 << (n_marks + int(is_last and book[bk.HAS_END] != 0))
     if after_word:
         for mark in range(n_marks):
-            after = int(book[book[bk.CUT_AFTER] + cut * n_marks + mark])
+            after = read(book, bk.CUT_AFTER, cut * n_marks + mark)
             fine = False
-            if book[book[bk.MARK_MID] + mark] and budget & ~1 and after >= 0:
+            if read(book, bk.MARK_MID, mark) and budget & ~1 and after >= 0:
                 at = (int(book[bk.N_CUTS]) + after) * n_states + flushed
-                fine = lines[ready, at] & budget & ~1 != 0
-            closing = book[book[bk.MARK_CLOSE] + int(is_last) * n_marks + mark] != 0
+                fine = look_at(lines, ready, at) & budget & ~1 != 0
+            closing = read(book, bk.MARK_CLOSE, int(is_last) * n_marks + mark) != 0
             if closes and closing and not fine:
                 if is_last:
                     fine = ends
@@ -426,7 +426,7 @@ def forms_of(book: np.ndarray, row: np.ndarray, at_start: bool) -> int:
         return 7
     found = 0
     for form in range(3):
-        if book[book[bk.STYLE_NEXT] + row[STYLE] * 3 + form] >= 0:
+        if read(book, bk.STYLE_NEXT, row[STYLE] * 3 + form) >= 0:
             found |= 1 << form
     return found
 
@@ -437,7 +437,7 @@ def line_known(book: np.ndarray, found: np.ndarray, row: np.ndarray, need: np.nd
     sounds = 0
     if book[bk.N_SPECIAL]:
         for place in range(row[LINE]):
-            crucial = int(book[book[bk.CRUCIAL] + row[ENDS + place]])
+            crucial = read(book, bk.CRUCIAL, row[ENDS + place])
             if crucial:
                 following = look_up(found, sounds, OF_SOUND | crucial)
                 if following < 0:
@@ -455,7 +455,7 @@ def base_key(book: np.ndarray, row: np.ndarray, at_start: bool, ready: int) -> t
     """What an entry depends on, as two integers."""
     forms = 8 + forms_of(book, row, True) if at_start else 0
     a = row[BUDGET] | row[LINE] << 32 | forms << 38 | row[CUT] << 44
-    return a, OF_BASE | int(book[book[bk.FLUSH] + row[SEASON]]) | ready << 24
+    return a, OF_BASE | read(book, bk.FLUSH, row[SEASON]) | ready << 24
 
 
 @jit_borrowing
@@ -478,7 +478,7 @@ def set_context(
     ctx[C_OTHERS] = 0
     ctx[C_LINE] = row[LINE]
     ctx[C_HEED] = 0
-    ctx[C_PLAIN] = int(row[SEASON] == book[book[bk.FLUSH] + row[SEASON]])
+    ctx[C_PLAIN] = int(row[SEASON] == read(book, bk.FLUSH, row[SEASON]))
     return base
 
 
@@ -504,14 +504,14 @@ def add_base(
     entries.used[U_FOUND] += 1
     entries.used[U_BASES] = number + 1
     plain = row.copy()
-    plain[SEASON] = book[book[bk.FLUSH] + row[SEASON]]
+    plain[SEASON] = read(book, bk.FLUSH, row[SEASON])
     cut = settled_cut(book, row[CUT])
-    rest = int(book[book[bk.LEFT_AFTER] + row[LINE]])
+    rest = read(book, bk.LEFT_AFTER, row[LINE])
     base[number, B_CLOSES] = 0
     for shape in range(book[bk.N_SHAPES]):
         after = shift_budget(row[BUDGET], shape_bits(book, shape))
         base[number, B_AFTER + shape] = after
-        if after & 1 and not book[book[bk.SHAPE_DANGLES] + shape] and cut >= 0:
+        if after & 1 and not read(book, bk.SHAPE_DANGLES, shape) and cut >= 0:
             base[number, B_AFTER + book[bk.N_SHAPES] + base[number, B_CLOSES]] = shape
             base[number, B_CLOSES] += 1
         for done in range(2):
@@ -536,20 +536,20 @@ def add_base(
     slots = int(book[bk.SLOT]) + (0 if at_start else int(book[bk.N_ORDER]))
     nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
     for place in range(book[bk.N_ORDER]):
-        child = int(book[nodes + place])
-        if child < 0 or book[book[bk.LEAST] + place] > most:
+        child = look(book, nodes + place)
+        if child < 0 or read(book, bk.LEAST, place) > most:
             continue
         ahead = judge(book, reals, base, codes, hope, lines, ctx, plain, child)
         if ahead > -np.inf:
             position[fill] = place
             outlook[fill] = ahead
-            slot = book[slots + place]
+            slot = look(book, slots + place)
             if slot >= 0:
                 units, without = count_units(book, reals, codes, hope, ctx, number, child)
                 entries.units[name, slot], entries.without[name, slot] = min(units, 32767), without
             fill += 1
             prefix = place + 1
-            token = book[book[bk.ORDER] + place]
+            token = read(book, bk.ORDER, place)
             flags[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
     entries.used[U_ARENA], entries.used[U_ENTRIES] = fill, name + 1
     base[number, B_ENTRY], base[number, B_PREFIX] = name, prefix
@@ -569,20 +569,20 @@ def count_units(
 ) -> tuple[int, float]:
     """Entries.units and Entries.without of a candidate of an entry that begins several units."""
     at = node_at(book, child)
-    first, stop = int(book[at + bk.LO]), int(book[at + bk.HI])
-    whole = book[at + bk.UNIT] >= 0
+    first, stop = look(book, at + bk.LO), look(book, at + bk.HI)
+    whole = look(book, at + bk.UNIT) >= 0
     n_hopes = hopes.shape[1] // 2
     hope = 0.0
     units = 0
     for unit in range(first, stop):
-        of = int(book[book[bk.UNIT_TYPE] + unit])
+        of = read(book, bk.UNIT_TYPE, unit)
         if of < 0:
             return -1, -np.inf
-        code = codes[number, of]
-        if code & 3 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+        code = look_at(codes, number, of)
+        if code & 3 and ctx[C_FORMS] >> read(book, bk.FORM, unit) & 1:
             units += 1
             if not whole or unit != first:
-                hope += hopes[number, n_hopes + (code >> 2)]
+                hope += look_at(hopes, number, n_hopes + (code >> 2))
     return units, np.log(hope / (stop - first)) + (reals[0] if whole else 0.0)
 
 
@@ -590,7 +590,7 @@ def count_units(
 @jit_borrowing
 def place_of(book: np.ndarray, unit: int) -> int:
     """The position in the order of the token that begins a unit."""
-    return int(book[book[bk.PLACE] + book[book[bk.TOP] + unit] - bk.LOWEST_CHILD])
+    return read(book, bk.PLACE, read(book, bk.TOP, unit) - bk.LOWEST_CHILD)
 
 
 @jit_borrowing
@@ -626,7 +626,7 @@ def add_patch(
     number = room_for_patch(book, entries)
     state = row[SEASON]
     plain = row.copy()
-    plain[SEASON] = book[book[bk.FLUSH] + state]
+    plain[SEASON] = read(book, bk.FLUSH, state)
     usual = ctx.copy()
     usual[C_SEASON], usual[C_PLAIN] = plain[SEASON], 1
     if not at_start:
@@ -637,25 +637,25 @@ def add_patch(
     n = 0
     if not at_start:
         for i in range(book[bk.N_OTHERS]):
-            child = book[book[bk.OTHER_NODES] + i]
+            child = read(book, bk.OTHER_NODES, i)
             at = node_at(book, child)
-            if book[at + bk.HI] - book[at + bk.LO] == 1:
-                which = book[book[bk.WHICH] + book[at + bk.LO]]
+            if look(book, at + bk.HI) - look(book, at + bk.LO) == 1:
+                which = read(book, bk.WHICH, look(book, at + bk.LO))
                 if not (usual[C_OTHERS] | ctx[C_OTHERS]) >> which & 1:
                     continue
-            places[n] = 2 * book[book[bk.PLACE] + child - bk.LOWEST_CHILD]
+            places[n] = 2 * read(book, bk.PLACE, child - bk.LOWEST_CHILD)
             n += 1
-    for i in range(book[book[bk.ODD_START] + state], book[book[bk.ODD_START] + state + 1]):
-        columns = book[bk.COLUMN_START] + book[book[bk.ODD_COLUMN] + i]
-        for j in range(book[columns], book[columns + 1]):
-            word = int(book[book[bk.COLUMN_WORD] + j])
-            of = int(book[book[bk.TYPE_OF] + word])
-            if worked_out(book, base, lines, ctx, of) == codes[ctx[C_BASE], of]:
+    for i in range(read(book, bk.ODD_START, state), read(book, bk.ODD_START, state + 1)):
+        columns = book[bk.COLUMN_START] + read(book, bk.ODD_COLUMN, i)
+        for j in range(look(book, columns), look(book, columns + 1)):
+            word = read(book, bk.COLUMN_WORD, j)
+            of = read(book, bk.TYPE_OF, word)
+            if worked_out(book, base, lines, ctx, of) == look_at(codes, ctx[C_BASE], of):
                 continue
             units = book[bk.UNIT_OF] + 3 * word
             for which in range(1 if at_start else 0, 3 if at_start else 1):
-                if book[units + which] >= 0:
-                    places[n] = 2 * place_of(book, book[units + which]) + 1
+                if look(book, units + which) >= 0:
+                    places[n] = 2 * place_of(book, look(book, units + which)) + 1
                     n += 1
     sort_run(places, n)
     drops = first_drop = used[U_DROPS]
@@ -669,7 +669,7 @@ def add_patch(
         if places[i] & 1:
             places[n_touched] = position
             n_touched += 1
-        child = int(book[nodes + position])
+        child = look(book, nodes + position)
         was = np.float32(judge(book, reals, base, codes, hope, lines, usual, plain, child))
         now = np.float32(judge(book, reals, base, codes, hope, lines, ctx, row, child))
         if was != now:
@@ -677,7 +677,7 @@ def add_patch(
                 entries.drop[drops] = position
                 drops += 1
             if now > -np.inf:  # kept in the order of tokens
-                token = book[book[bk.ORDER] + position]
+                token = read(book, bk.ORDER, position)
                 at = extras
                 while at > first_extra and entries.extra[at - 1] > token:
                     entries.extra[at] = entries.extra[at - 1]
@@ -700,11 +700,11 @@ def add_patch(
 def spot_of(book: np.ndarray, unit: int) -> int:
     """4 * the position of the token that begins a unit + 2 * whether that token is all of it + 1 *
     whether the token begins other units too."""
-    top = book[book[bk.TOP] + unit]
+    top = read(book, bk.TOP, unit)
     at = node_at(book, top)
-    many = book[at + bk.HI] - book[at + bk.LO] > 1
-    own = book[at + bk.UNIT] == unit
-    place = int(book[book[bk.PLACE] + top - bk.LOWEST_CHILD])
+    many = look(book, at + bk.HI) - look(book, at + bk.LO) > 1
+    own = look(book, at + bk.UNIT) == unit
+    place = read(book, bk.PLACE, top - bk.LOWEST_CHILD)
     return 4 * place + 2 * int(own) + int(many)
 
 
@@ -721,16 +721,16 @@ def gather(
     n: int,
 ) -> int:
     """Add to `found` the spots and units of a word that may only end the line, as it stands."""
-    code = word_may(book, base, codes, lines, ctx, int(book[book[bk.TYPE_OF] + word]))
+    code = word_may(book, base, codes, lines, ctx, read(book, bk.TYPE_OF, word))
     if code & 3 != CLOSES:
         return n
     units = book[bk.UNIT_OF] + 3 * word
     if not at_start:
-        found[n] = spot_of(book, int(book[units])) << 32 | book[units]
+        found[n] = spot_of(book, look(book, units)) << 32 | look(book, units)
         return n + 1
     for which in range(1, 3):
-        unit = int(book[units + which])
-        if unit >= 0 and ctx[C_FORMS] >> book[book[bk.FORM] + unit] & 1:
+        unit = look(book, units + which)
+        if unit >= 0 and ctx[C_FORMS] >> read(book, bk.FORM, unit) & 1:
             found[n] = spot_of(book, unit) << 32 | unit
             n += 1
     return n
@@ -759,32 +759,39 @@ def sounds_refused(
         closing = B_AFTER + n_shapes
         for line in range(ctx[C_LINE]):
             ends = int(book[bk.SOUND_START]) + row[ENDS + line]
-            for i in range(book[ends], book[ends + 1]):
-                part, onset = book[book[bk.SOUND_PART] + i], book[book[bk.SOUND_ONSET] + i]
+            for i in range(look(book, ends), look(book, ends + 1)):
+                part, onset = read(book, bk.SOUND_PART, i), read(book, bk.SOUND_ONSET, i)
                 if part < 0:
                     continue
-                for j in range(closing, closing + base[number, B_CLOSES]):
-                    run = part * n_shapes + base[number, j]
+                for j in range(closing, closing + look_at(base, number, B_CLOSES)):
+                    run = part * n_shapes + look_at(base, number, j)
                     if at_start:
-                        for k in range(book[starts + run], book[starts + run + 1]):
-                            if rule == bk.IDENTICAL or book[rhyming + 4 * k + R_ONSET] != onset:
-                                word = int(book[book[bk.WORD_OF_RHYME] + k])
+                        for k in range(look(book, starts + run), look(book, starts + run + 1)):
+                            if (
+                                rule == bk.IDENTICAL
+                                or look(book, rhyming + 4 * k + R_ONSET) != onset
+                            ):
+                                word = read(book, bk.WORD_OF_RHYME, k)
                                 n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
                         continue
-                    for k in range(book[tell_starts + run], book[tell_starts + run + 1]):
+                    for k in range(
+                        look(book, tell_starts + run), look(book, tell_starts + run + 1)
+                    ):
                         at = telling + 4 * k
-                        if rule != bk.IDENTICAL and book[at + R_ONSET] == onset:
+                        if rule != bk.IDENTICAL and look(book, at + R_ONSET) == onset:
                             continue
-                        code = word_may(book, base, codes, lines, ctx, int(book[at + R_TYPE]))
+                        code = word_may(book, base, codes, lines, ctx, look(book, at + R_TYPE))
                         if code & 3 == CLOSES:
-                            found[n] = np.int64(book[at + R_SPOT]) << 32 | book[at + R_UNIT]
+                            found[n] = np.int64(look(book, at + R_SPOT)) << 32 | look(
+                                book, at + R_UNIT
+                            )
                             n += 1
     for i in range(book[bk.N_SPECIAL]):
-        word = int(book[book[bk.SPECIAL] + i])
-        of = int(book[book[bk.TYPE_OF] + word])
+        word = read(book, bk.SPECIAL, i)
+        of = read(book, bk.TYPE_OF, word)
         code = word_may(book, base, codes, lines, ctx, of)
         if code & 3 == CLOSES:
-            crucial = int(book[book[bk.CRUCIAL] + word])
+            crucial = read(book, bk.CRUCIAL, word)
             bits = closing_bits(book, lines, ctx[C_READY], crucial)
             if not bits >> (2 * ctx[C_CUT] + (code >> 2 & 1)) & 1:
                 n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
@@ -823,7 +830,7 @@ def merge_refused(
     removed = 0
     at, drop_stop = entries.patch[patch, P_DROP], entries.patch[patch, P_DROP_STOP]
     touched_stop = entries.patch[patch, P_TOUCHED_STOP]
-    entry = entries.base[ctx[C_BASE], B_ENTRY]
+    entry = look_at(entries.base, ctx[C_BASE], B_ENTRY)
     slots = int(book[bk.SLOT]) + (0 if at_start else int(book[bk.N_ORDER]))
     i = 0
     while i < n_found:
@@ -839,19 +846,19 @@ def merge_refused(
             i += 1
         now = np.float32(-np.inf)
         if many:
-            units = np.int64(-1)
-            slot = book[slots + place]
+            units = -1
+            slot = look(book, slots + place)
             if found_token(entries.drop, drop_stop, touched_stop, place) < 0:
-                units = np.int64(entries.units[entry, slot])
+                units = look_at(entries.units, entry, slot)
             if units > refused_units:
                 if not own_refused:
                     continue
-                now = entries.without[entry, slot]
+                now = look_at(entries.without, entry, slot)
             elif units < 0:
                 keeps, now = judge_refused(book, reals, entries, ctx, row, at_start, place)
                 if keeps:
                     continue
-        token = book[book[bk.ORDER] + place]
+        token = read(book, bk.ORDER, place)
         low = found_token(extra, own, patched, token) if patched > own else -1
         if low >= 0:
             extra_outlook[low] = now
@@ -888,7 +895,7 @@ def judge_refused(
     """Of a token below which a word is refused for its sound: does it stay as it is; if not, its
     outlook, sounds heeded."""
     nodes = int(book[bk.NODE_AT]) + (0 if at_start else int(book[bk.N_ORDER]))
-    child = int(book[nodes + place])
+    child = look(book, nodes + place)
     base, codes, lines = entries.base, entries.codes, entries.lines
     own_is = own_word(book, base, codes, lines, ctx, row, child)
     now = np.float32(-np.inf)
@@ -938,119 +945,27 @@ def judge_children(
 ) -> int:
     """Write the tokens that may go on from a node inside a unit behind extra[:n]; the new n."""
     at = node_at(book, node)
-    first = int(book[at + bk.FIRST])
-    for child in range(first, first + book[at + bk.COUNT]):
+    first = look(book, at + bk.FIRST)
+    for child in range(first, first + look(book, at + bk.COUNT)):
         ahead = judge(
             book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row, child
         )
         if ahead > -np.inf:
-            extra[n] = book[book[bk.CHILD] + 2 * child + bk.TOKEN]
+            extra[n] = read(book, bk.CHILD, bk.CHILD_WIDTH * child + bk.TOKEN)
             extra_outlook[n] = ahead
             n += 1
     return n
 
 
 @jit_borrowing
-def heed_word(
-    book: np.ndarray,
-    reals: np.ndarray,
-    entries: Entries,
-    ctx: np.ndarray,
-    row: np.ndarray,
-    node: int,
-    unit: int,
-    extra: np.ndarray,
-    extra_outlook: np.ndarray,
-    here: int,
-    n: int,
-) -> bool:
-    """Judge the child of a node that leads to a unit anew, its sound heeded, in extra[here:n]. Is
-    it gone?"""
-    at = node_at(book, node)
-    if unit == book[at + bk.UNIT]:
-        return False
-    low = int(book[at + bk.FIRST])
-    high = low + int(book[at + bk.COUNT])
-    while low < high:
-        middle = (low + high) >> 1
-        if book[node_at(book, middle) + bk.HI] <= unit:
-            low = middle + 1
-        else:
-            high = middle
-    at = found_token(extra, here, n, book[book[bk.CHILD] + 2 * low + bk.TOKEN])
-    if at < 0:
-        return False
-    ahead = judge(
-        book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row, low
-    )
-    extra_outlook[at] = ahead
-    return ahead == -np.inf
-
-
-@jit_borrowing
-def heed_inside(
-    book: np.ndarray,
-    reals: np.ndarray,
-    entries: Entries,
-    ctx: np.ndarray,
-    row: np.ndarray,
-    node: int,
-    at_start: bool,
-    extra: np.ndarray,
-    extra_outlook: np.ndarray,
-    here: int,
-    n: int,
-) -> int:
-    """Correct extra[here:n], what may go on from a node, sounds unheeded, by the sounds of earlier
-    lines. Returns the new n."""
-    number = ctx[C_BASE]
-    ctx[C_HEED] = 1
-    own = node_at(book, node)
-    first, stop = int(book[own + bk.LO]), int(book[own + bk.HI])
-    n_shapes, starts, rhyming = book[bk.N_SHAPES], book[bk.RUN_START], book[bk.RHYMING]
-    closing = B_AFTER + n_shapes
-    place = place_of(book, first)
-    gone = False
-    for line in range(ctx[C_LINE]):
-        ends = int(book[bk.SOUND_START]) + row[ENDS + line]
-        for i in range(book[ends], book[ends + 1]):
-            part = book[book[bk.SOUND_PART] + i]
-            if part < 0:
-                continue
-            for j in range(closing, closing + entries.base[number, B_CLOSES]):
-                run = starts + part * n_shapes + entries.base[number, j]
-                low, behind = int(book[run]), int(book[run + 1])
-                if at_start:
-                    for k in range(low, behind):
-                        word = book[book[bk.WORD_OF_RHYME] + k]
-                        for which in range(1, 3):
-                            unit = int(book[book[bk.UNIT_OF] + 3 * word + which])
-                            if first <= unit < stop:
-                                gone |= heed_word(
-                                    book, reals, entries, ctx, row, node, unit,
-                                    extra, extra_outlook, here, n,
-                                )  # fmt: skip
-                    continue
-                high = behind
-                while low < high:
-                    middle = (low + high) >> 1
-                    at = rhyming + 4 * middle
-                    there = book[at + R_SPOT] >> 2
-                    if there < place or (there == place and book[at + R_UNIT] < first):
-                        low = middle + 1
-                    else:
-                        high = middle
-                while low < behind:
-                    at = rhyming + 4 * low
-                    if book[at + R_SPOT] >> 2 != place or book[at + R_UNIT] >= stop:
-                        break
-                    gone |= heed_word(
-                        book, reals, entries, ctx, row, node, int(book[at + R_UNIT]),
-                        extra, extra_outlook, here, n,
-                    )  # fmt: skip
-                    low += 1
-    ctx[C_HEED] = 0
-    return without_refused(extra, extra_outlook, here, n) if gone else n
+def parts_heard(book: np.ndarray, row: np.ndarray, line: int) -> int:
+    """A sieve of the rhyme parts on which the lines before `line` end: bit part % 64 is set."""
+    found = 0
+    for place in range(line):
+        ends = int(book[bk.SOUND_START]) + row[ENDS + place]
+        for i in range(look(book, ends), look(book, ends + 1)):
+            found |= 1 << (read(book, bk.SOUND_PART, i) & 63)
+    return found
 
 
 @jit_borrowing
@@ -1061,41 +976,49 @@ def run_children(
     ctx: np.ndarray,
     row: np.ndarray,
     node: int,
+    heard: int,
     extra: np.ndarray,
     extra_outlook: np.ndarray,
     n: int,
 ) -> int:
-    """As `judge_children`, where no mark is below and season state and sounds change nothing."""
+    """As `judge_children`, where no mark is below and the season state changes nothing. heard:
+    `parts_heard`, or 0 if no sound matters."""
     number, forms = ctx[C_BASE], ctx[C_FORMS]
+    codes, hopes = entries.codes[number], entries.hope[number]
     at = node_at(book, node)
-    first = int(book[at + bk.FIRST])
-    for child in range(first, first + book[at + bk.COUNT]):
-        at = book[bk.CHILD] + 2 * child
-        says = int(book[at + bk.SAYS])
-        if says >= 0:
-            code = entries.codes[number, says >> 2]
-            ahead = entries.hope[number, code >> 2]
-            fine = code & 3 != 0 and forms >> (says & 3) & 1 != 0
-        else:
+    first = look(book, at + bk.FIRST)
+    stop = first + look(book, at + bk.COUNT)
+    for child in range(first, stop):
+        at = bk.CHILD_WIDTH * child
+        says = read(book, bk.CHILD, at + bk.SAYS)
+        extra[n] = read(book, bk.CHILD, at + bk.TOKEN)
+        if says < 0:
             ahead = judge(
                 book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row,
                 child,
             )  # fmt: skip
-            fine = ahead > -np.inf
-        extra[n], extra_outlook[n] = book[at + bk.TOKEN], ahead
-        n += int(fine)
+            extra_outlook[n] = ahead
+            n += int(ahead > -np.inf)
+            continue
+        code = look(codes, says >> 2)
+        extra_outlook[n] = look(hopes, code >> 2)
+        fine = int(code & 3 != 0) & (forms >> (says & 3))  # no jump: nobody could foretell it
+        if heard and code & 3 == CLOSES and heard >> (read(book, bk.CHILD, at + bk.PART) & 63) & 1:
+            word = read(book, bk.CHILD, at + bk.WORD)
+            fine &= int(not rhymes(book, row, ctx[C_LINE], word))
+        n += fine & 1
     return n
 
 
 @jit_borrowing
 def odd_below(book: np.ndarray, state: int, first: int, stop: int, at_start: bool) -> bool:
     """Is one of the units first .. stop a word that a season state takes in a way of its own?"""
-    for i in range(book[book[bk.ODD_START] + state], book[book[bk.ODD_START] + state + 1]):
-        columns = book[bk.COLUMN_START] + book[book[bk.ODD_COLUMN] + i]
-        for j in range(book[columns], book[columns + 1]):
-            units = book[bk.UNIT_OF] + 3 * int(book[book[bk.COLUMN_WORD] + j])
+    for i in range(read(book, bk.ODD_START, state), read(book, bk.ODD_START, state + 1)):
+        columns = book[bk.COLUMN_START] + read(book, bk.ODD_COLUMN, i)
+        for j in range(look(book, columns), look(book, columns + 1)):
+            units = book[bk.UNIT_OF] + 3 * read(book, bk.COLUMN_WORD, j)
             for which in range(1 if at_start else 0, 3 if at_start else 1):
-                if first <= book[units + which] < stop:
+                if first <= look(book, units + which) < stop:
                     return True
     return False
 
@@ -1115,25 +1038,21 @@ def go_on(
 ) -> int:
     """Write the tokens that may go on from a node inside a unit behind extra[:n]; the new n."""
     heard = book[bk.RHYME] != bk.NO_RHYME and ctx[C_LINE] > 0
-    heard = heard and entries.base[ctx[C_BASE], B_CLOSES] != 0
+    heard = heard and look_at(entries.base, ctx[C_BASE], B_CLOSES) != 0
     at = node_at(book, node)
-    first, stop = int(book[at + bk.LO]), int(book[at + bk.HI])
+    first, stop = look(book, at + bk.LO), look(book, at + bk.HI)
     if (
-        (heard and stop - first <= _FEW)
-        or book[bk.N_SPECIAL]
-        or book[at + bk.FLAGS] & bk.HAS_OTHER
+        book[bk.N_SPECIAL]
+        or look(book, at + bk.FLAGS) & bk.HAS_OTHER
         or (not ctx[C_PLAIN] and odd_below(book, ctx[C_SEASON], first, stop, at_start))
     ):
         ctx[C_HEED] = int(heard or book[bk.N_SPECIAL] != 0)
         n = judge_children(book, reals, entries, ctx, row, node, extra, extra_outlook, n)
-        ctx[C_HEED] = 0
-        return n
-    here = n
-    n = run_children(book, reals, entries, ctx, row, node, extra, extra_outlook, n)
-    if heard:
-        n = heed_inside(
-            book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, here, n
-        )
+    else:
+        ctx[C_HEED] = int(heard)
+        sounds = parts_heard(book, row, ctx[C_LINE]) if heard else 0
+        n = run_children(book, reals, entries, ctx, row, node, sounds, extra, extra_outlook, n)
+    ctx[C_HEED] = 0
     return n
 
 
@@ -1185,10 +1104,11 @@ def bring(book: np.ndarray, row: np.ndarray, step: int) -> None:
         if row[LAST] >= 0:
             fetch(book, int(book[bk.SOUND_START] + row[LAST]), 1)
     elif step == 1 and inside:
-        if book[at + bk.UNIT] >= 0 and book[at + bk.FLAGS] & 3 == WORD:
-            fetch(book, int(book[bk.SOUND_START]) + book[at + bk.OWN_WORD], 1)
-        children = min(int(book[at + bk.COUNT]), 128)
-        fetch(book, int(book[bk.CHILD]) + 2 * book[at + bk.FIRST], 2 * children)
+        if look(book, at + bk.UNIT) >= 0 and look(book, at + bk.FLAGS) & 3 == WORD:
+            fetch(book, int(book[bk.SOUND_START]) + look(book, at + bk.OWN_WORD), 1)
+        children = min(look(book, at + bk.COUNT), 64)
+        at = int(book[bk.CHILD]) + bk.CHILD_WIDTH * look(book, at + bk.FIRST)
+        fetch(book, at, bk.CHILD_WIDTH * children)
     if book[bk.RHYME] == bk.NO_RHYME:
         return
     n_shapes = int(book[bk.N_SHAPES])
@@ -1197,18 +1117,18 @@ def bring(book: np.ndarray, row: np.ndarray, step: int) -> None:
         if step == 0:
             fetch(book, start, 1)
             continue
-        sound = int(book[start])
+        sound = look(book, start)
         if step == 1:
             fetch(book, int(book[bk.SOUND_PART]) + sound, 1)
             continue
-        part = int(book[book[bk.SOUND_PART] + sound])
+        part = read(book, bk.SOUND_PART, sound)
         if part < 0:
             continue
         runs = int(book[bk.TELLING_START]) + part * n_shapes
         if step == 2:
             fetch(book, runs, n_shapes + 1)
         else:
-            low, stop = int(book[runs]), int(book[runs + n_shapes])
+            low, stop = look(book, runs), look(book, runs + n_shapes)
             fetch(book, int(book[bk.TELLING]) + 4 * low, min(4 * (stop - low), 128))
 
 
@@ -1287,21 +1207,23 @@ def fill_masks(
         after_word = False
         if node > MID_ROOT:
             record = node_at(book, node)
-            flags = int(book[record + bk.FLAGS])
-            if book[record + bk.COUNT]:  # the unit may go on
-                at_start = book[record + bk.HI] <= book[node_at(book, LINE_ROOT) + bk.HI]
+            flags = look(book, record + bk.FLAGS)
+            if look(book, record + bk.COUNT):  # the unit may go on
+                at_start = look(book, record + bk.HI) <= look(
+                    book, node_at(book, LINE_ROOT) + bk.HI
+                )
                 if set_context(book, found, row, at_start, ready, ctx) < 0:
                     need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
                     return b
                 if row[LAST] >= 0 and flags & bk.HAS_OTHER:
-                    own = int(book[book[bk.CRUCIAL] + row[LAST]])
+                    own = read(book, bk.CRUCIAL, row[LAST])
                     start = starting_bits(book, lines, ready, own)
                     closes = may_close(book, row)
                     ctx[C_OTHERS] = other_units(book, lines, row, ready, start, True, closes)
                 n_extra = go_on(
                     book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, n_extra
                 )
-            if book[record + bk.UNIT] < 0:
+            if look(book, record + bk.UNIT) < 0:
                 continue
             after_word = flags & 3 == WORD
             commit(book, row, node)
@@ -1315,7 +1237,7 @@ def fill_masks(
         entry[b], prefix[b] = base[number, B_ENTRY], base[number, B_PREFIX]
         begin[b], stop[b] = base[number, B_START], base[number, B_STOP]
         closes = may_close(book, row)
-        own = int(book[book[bk.CRUCIAL] + row[LAST]]) if closes else 0
+        own = read(book, bk.CRUCIAL, row[LAST]) if closes else 0
         start = starting_bits(book, lines, ready, own)
         key = int(after_word) | int(closes) << 1 | ctx[C_FORMS] << 2 | int(at_start) << 5
         a = row[BUDGET] | row[LINE] << 32 | key << 38 | row[CUT] << 44
@@ -1372,7 +1294,7 @@ def fill_bitmasks(
         else:
             out[:] = 0
         for i in range(drop_start[b], drop_start[b + 1]):
-            token = book[book[bk.ORDER] + drop[i]]
+            token = read(book, bk.ORDER, drop[i])
             out[token >> 5] &= ~(one << np.uint32(token & 31))
         for i in range(extra_start[b], extra_start[b + 1]):
             token = extra[i]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import book as bk
+from ._index import look, read
 from ._jit import jit, jit_borrowing
 from ._simd import fetch
 from .mask import (
@@ -35,7 +36,7 @@ _AHEAD = 8  # rows between asking for what a step reads and the step
 @jit_borrowing
 def shape_bits(book: np.ndarray, shape: int) -> int:
     """The syllable counts of a shape as bits."""
-    return int(book[book[bk.SHAPE_BITS] + shape]) & 0xFFFFFFFF
+    return read(book, bk.SHAPE_BITS, shape) & 0xFFFFFFFF
 
 
 @jit_borrowing
@@ -51,19 +52,19 @@ def find_child(book: np.ndarray, node: int, token: int) -> int:
         if token < 0 or token >= book[bk.N_VOCAB]:
             return -1
         root = 0 if node == LINE_ROOT else 1
-        return int(book[book[bk.ROOT_CHILD] + root * book[bk.N_VOCAB] + token])
+        return read(book, bk.ROOT_CHILD, root * book[bk.N_VOCAB] + token)
     at = node_at(book, node)
-    low = int(book[at + bk.FIRST])
-    stop = low + int(book[at + bk.COUNT])
+    low = look(book, at + bk.FIRST)
+    stop = low + look(book, at + bk.COUNT)
     high = stop
     tokens = int(book[bk.CHILD]) + bk.TOKEN
     while low < high:
         middle = (low + high) >> 1
-        if book[tokens + 2 * middle] < token:
+        if look(book, tokens + bk.CHILD_WIDTH * middle) < token:
             low = middle + 1
         else:
             high = middle
-    if low < stop and book[tokens + 2 * low] == token:
+    if low < stop and look(book, tokens + bk.CHILD_WIDTH * low) == token:
         return low
     return -1
 
@@ -74,23 +75,23 @@ def settled_cut(book: np.ndarray, cut: int) -> int:
     n_cuts = int(book[bk.N_CUTS])
     if cut < n_cuts:
         return cut
-    return int(book[book[bk.CUT_AFTER] + cut % n_cuts * book[bk.N_MARKS] + cut // n_cuts - 1])
+    return read(book, bk.CUT_AFTER, cut % n_cuts * book[bk.N_MARKS] + cut // n_cuts - 1)
 
 
 @jit_borrowing
 def commit(book: np.ndarray, row: np.ndarray, node: int) -> None:
     """Apply the unit that ends at a node to a state row, in place."""
     at = node_at(book, node)
-    flags = int(book[at + bk.FLAGS])
+    flags = look(book, at + bk.FLAGS)
     kind = flags & 3
-    which = int(book[at + bk.OWN_WORD])
+    which = look(book, at + bk.OWN_WORD)
     if kind == WORD:
-        if book[at + bk.UNIT] < book[node_at(book, LINE_ROOT) + bk.HI]:
+        if look(book, at + bk.UNIT) < look(book, node_at(book, LINE_ROOT) + bk.HI):
             style = row[STYLE]
-            row[STYLE] = 2 * book[book[bk.STYLE_NEXT] + style * 3 + (flags >> 2 & 3)]
-        of = int(book[at + bk.OWN_TYPE])
+            row[STYLE] = 2 * read(book, bk.STYLE_NEXT, style * 3 + (flags >> 2 & 3))
+        of = look(book, at + bk.OWN_TYPE)
         row[CUT] = settled_cut(book, row[CUT])
-        bits = shape_bits(book, book[book[bk.TYPE_SHAPE] + of])
+        bits = shape_bits(book, read(book, bk.TYPE_SHAPE, of))
         row[BUDGET] = shift_budget(row[BUDGET], bits)
         row[SEASON] = season_after(book, row[SEASON], of)
         row[LAST] = which
@@ -99,21 +100,21 @@ def commit(book: np.ndarray, row: np.ndarray, node: int) -> None:
         n_lines, n_cuts, n_marks = book[bk.N_LINES], book[bk.N_CUTS], book[bk.N_MARKS]
         last_line = row[LINE] == n_lines - 1
         left = row[BUDGET]
-        if not book[book[bk.MARK_MID] + which]:
+        if not read(book, bk.MARK_MID, which):
             left &= 1
-        if not book[book[bk.MARK_CLOSE] + int(last_line) * n_marks + which]:
+        if not read(book, bk.MARK_CLOSE, int(last_line) * n_marks + which):
             left &= ~1
         row[BUDGET] = left
-        row[SEASON] = book[book[bk.FLUSH] + row[SEASON]]
+        row[SEASON] = read(book, bk.FLUSH, row[SEASON])
         if not (last_line and left & 1):
-            row[CUT] = book[book[bk.CUT_AFTER] + row[CUT] * n_marks + which]
+            row[CUT] = read(book, bk.CUT_AFTER, row[CUT] * n_marks + which)
         elif left != 1:  # the poem may end here, and then this mark does not cut; or go on
             row[CUT] += n_cuts * (which + 1)
-        if book[book[bk.MARK_SENTENCE] + which]:
+        if read(book, bk.MARK_SENTENCE, which):
             row[STYLE] |= 1
         row[NODE] = MID_ROOT
     else:
-        row[SEASON] = book[book[bk.FLUSH] + row[SEASON]]
+        row[SEASON] = read(book, bk.FLUSH, row[SEASON])
         row[ENDS + row[LINE]] = row[LAST]
         row[LINE] += 1
         row[LAST] = -1
@@ -122,21 +123,21 @@ def commit(book: np.ndarray, row: np.ndarray, node: int) -> None:
             row[BUDGET] = 0
         else:
             row[NODE] = LINE_ROOT
-            row[BUDGET] = 1 << int(book[book[bk.LINES] + row[LINE]])
+            row[BUDGET] = 1 << read(book, bk.LINES, row[LINE])
 
 
 @jit_borrowing
 def season_after(book: np.ndarray, state: int, of: int) -> int:
     """The season state after a word of a type."""
-    column = book[book[bk.TYPE_COLUMN] + of]
-    usual = int(book[book[bk.FLUSH] + state])
+    column = read(book, bk.TYPE_COLUMN, of)
+    usual = read(book, bk.FLUSH, state)
     if usual != state:
         bounds = int(book[bk.ODD_START]) + state
-        for i in range(book[bounds], book[bounds + 1]):
-            if book[book[bk.ODD_COLUMN] + i] == column:
-                return int(book[book[bk.ODD_NEXT] + i])
-    row = int(book[book[bk.TO_DONE] + usual]) * int(book[bk.N_COLUMNS])
-    return int(book[book[bk.USUAL_NEXT] + row + column])
+        for i in range(look(book, bounds), look(book, bounds + 1)):
+            if read(book, bk.ODD_COLUMN, i) == column:
+                return read(book, bk.ODD_NEXT, i)
+    row = read(book, bk.TO_DONE, usual) * int(book[bk.N_COLUMNS])
+    return read(book, bk.USUAL_NEXT, row + column)
 
 
 @jit
@@ -157,14 +158,14 @@ def advance_states(book: np.ndarray, states: np.ndarray, tokens: np.ndarray) -> 
         child = -1
         if node != FINISHED:
             child = find_child(book, node, tokens[b])
-            if child < 0 and node > MID_ROOT and book[node_at(book, node) + bk.UNIT] >= 0:
+            if child < 0 and node > MID_ROOT and look(book, node_at(book, node) + bk.UNIT) >= 0:
                 commit(book, row, node)
                 child = find_child(book, MID_ROOT, tokens[b])
         if child < 0:
             return b
         at = node_at(book, child)
-        whole = book[at + bk.UNIT] >= 0 and book[at + bk.COUNT] == 0
-        if whole and book[at + bk.FLAGS] & 3 != WORD:
+        whole = look(book, at + bk.UNIT) >= 0 and look(book, at + bk.COUNT) == 0
+        if whole and look(book, at + bk.FLAGS) & 3 != WORD:
             commit(book, row, child)
         else:
             row[NODE] = child
@@ -203,10 +204,10 @@ def budget_states(
         if node > MID_ROOT:
             at = node_at(book, node)
             inside = 1
-            if book[at + bk.UNIT] >= 0:
-                if book[at + bk.FLAGS] & 3 == WORD:
-                    of = int(book[at + bk.OWN_TYPE])
-                    bits = shape_bits(book, book[book[bk.TYPE_SHAPE] + of])
+            if look(book, at + bk.UNIT) >= 0:
+                if look(book, at + bk.FLAGS) & 3 == WORD:
+                    of = look(book, at + bk.OWN_TYPE)
+                    bits = shape_bits(book, read(book, bk.TYPE_SHAPE, of))
                     after = shift_budget(budget, bits)
                     if after != 0:
                         budget = after

@@ -127,8 +127,11 @@ def book_of(
     record = (tables.first, tables.count, tables.lo, tables.hi, tables.unit, flags)
     node = np.stack([*record, tables.word[own], unit_type[own]], axis=1)
     one = np.minimum(tables.lo, len(is_word) - 1)
-    alone = (tables.hi - tables.lo == 1) & is_word[one]
+    word = np.where(is_word[one], tables.word[one], 0)
+    alone = (tables.hi - tables.lo == 1) & is_word[one] & (np.diff(sound_start)[word] == 1)
     says = np.where(alone, unit_type[one] << 2 | tables.form[one], -1)
+    heard = np.where(alone, np.append(sound_part, 0)[sound_start[word]], 0)
+    child = np.stack([tables.token, says, heard, word], axis=1)
     lowest = int(tables.first[km.LINE_ROOT])
     n_line, n_mid = int(tables.count[km.LINE_ROOT]), int(tables.count[km.MID_ROOT])
     nodes = np.arange(lowest, lowest + n_line + n_mid)
@@ -198,7 +201,7 @@ def book_of(
             **{f: getattr(tables, f) for f in ("kind", "word", "form", "cut_after", "style_next")},
             **{f: getattr(tables, f) for f in ("mark_mid", "mark_close", "mark_sentence")},
             "node": node,
-            "child": np.stack([tables.token, says], axis=1),
+            "child": child,
             "unit_type": unit_type,
             "top": top,
             "type_of": rules.type_of,
