@@ -20,18 +20,21 @@ SCALARS = (
 NO_RHYME, PERFECT, IDENTICAL = range(3)
 # Tables behind it. node (nodes, 8): all that a step asks of a node in half a cache line, see FIRST
 # .. OWN_TYPE; child (nodes, 4), apart from it, since children are run through: see TOKEN .. WORD.
-# Of units: kind, word, form, unit_type, top (the child of a root above it). Of words: type_of; unit_of (words, 3), its unit inside a line, at its start, at its start in
-# capitals, or -1; sound_start (ranges of sound_part, sound_onset) and crucial (the set of its
-# sounds that can decide whether a later line can be filled, 0 for none), both followed by those of
-# line ends from outside. Of types: type_shape, type_column. Of shapes (a set of syllable counts,
-# and whether the word may end a line): shape_bits, shape_dangles. Of positions in `order` (tokens):
-# least (fewer syllables left, and no word fits), node_at (2, S), the child of LINE_ROOT and of
-# MID_ROOT, or -1; slot (2, S), a number of each of those that begins several units, else -1;
-# place: of those children (node - 3), the position. root_child (2, vocabulary):
-# the child by its token. Of season states: flush, to_done, odd_start (ranges of odd_column and
-# odd_next: the columns in which a state differs from its flush, and where it goes then);
-# usual_next (2, columns): where the states that a break leaves go, the season word missing, there.
-# column_start: ranges of column_word.
+# heard (words, 4): see TYPE .. TO; those of line ends from outside follow. sound (.., 2): rhyme
+# part and onset, the ranges of which are in heard. Of units: kind, word, form, unit_says (type << 2
+# | form; of a mark, break or end -1 - `word`), top (the child of a root above it). Of words:
+# unit_of (words, 3), its unit inside a line, at its start, at its start in capitals, or -1. deep:
+# nodes that are no children of roots, and have several units below or a word of several sounds,
+# so that SAYS cannot tell; deep_start: where those of LINE_ROOT begin and end, then of MID_ROOT.
+# Of types: type_shape, type_column. Of shapes (a set of syllable counts, and whether the word may
+# end a line): shape_bits, shape_dangles. Of positions in `order` (tokens): least (fewer syllables
+# left, and no word fits), node_at (2, S), the child of LINE_ROOT and of MID_ROOT, or -1; slot
+# (2, S), a number of each of those that begins several units, else -1; place: of those children
+# (node - 3), the position. root_child (2, vocabulary): the child by its token.
+# Of season states: flush, to_done, odd_start (ranges of odd_column and odd_next: the columns in
+# which a state differs from its flush, and where it goes then); usual_next (2, columns): where the
+# states that a break leaves go, the season word missing, there. column_start: ranges of
+# column_word.
 # run_start (parts * shapes + 1): ranges of rhyming (.., 4), the words of each rhyme part and shape
 # by position, then unit: `boundary.spot_of`, unit (inside a line), type, onset; word_of_rhyme:
 # those words. telling_start, telling: the same less the words whose refusal changes no mask, since
@@ -39,8 +42,8 @@ NO_RHYME, PERFECT, IDENTICAL = range(3)
 # of lines can forbid. special: words with crucial sounds. n_widest: the most children of any node
 # that is no root. n_slots: how many numbers `slot` has. The rest as in `mask.Tables`.
 TABLES = (
-    "node", "child", "kind", "word", "form", "unit_type", "top", "type_of", "unit_of",
-    "sound_start", "sound_part", "sound_onset", "crucial", "type_shape", "type_column",
+    "node", "child", "heard", "kind", "word", "form", "unit_says", "top", "unit_of", "sound",
+    "deep_start", "deep", "type_shape", "type_column",
     "shape_bits", "shape_dangles", "order", "least", "node_at", "slot", "place", "root_child",
     "other_nodes", "flush", "to_done", "usual_next", "odd_start", "odd_column", "odd_next",
     "column_start", "column_word", "run_start", "rhyming", "word_of_rhyme", "telling_start",
@@ -50,8 +53,8 @@ TABLES = (
 (
     N_ORDER, N_OTHERS, N_SPECIAL, N_SHAPES, N_COLUMNS, N_STATES, N_CUTS, N_MARKS, N_LINES,
     N_CRUCIAL, RHYME, HAS_END, N_VOCAB, N_TYPES, N_WORDS, SEASON_DONE, N_WIDEST, N_SLOTS,
-    NODE, CHILD, KIND, WHICH, FORM, UNIT_TYPE, TOP, TYPE_OF, UNIT_OF,
-    SOUND_START, SOUND_PART, SOUND_ONSET, CRUCIAL, TYPE_SHAPE, TYPE_COLUMN,
+    NODE, CHILD, HEARD, KIND, WHICH, FORM, UNIT_SAYS, TOP, UNIT_OF, SOUND,
+    DEEP_START, DEEP, TYPE_SHAPE, TYPE_COLUMN,
     SHAPE_BITS, SHAPE_DANGLES, ORDER, LEAST, NODE_AT, SLOT, PLACE, ROOT_CHILD,
     OTHER_NODES, FLUSH, TO_DONE, USUAL_NEXT, ODD_START, ODD_COLUMN, ODD_NEXT,
     COLUMN_START, COLUMN_WORD, RUN_START, RHYMING, WORD_OF_RHYME, TELLING_START,
@@ -65,9 +68,14 @@ FIRST, COUNT, LO, HI, UNIT, FLAGS, OWN_WORD, OWN_TYPE = range(8)
 NODE_WIDTH = 8
 HAS_OTHER = 16  # of FLAGS
 # Columns of child: the TOKEN that leads to a node; if a single word is below it, and has one sound:
-# SAYS its type << 2 | form, the rhyme PART, the WORD; else SAYS is -1.
+# SAYS its type << 2 | form, the rhyme PART, the WORD. Else SAYS is -1 - its number in Entries.deep,
+# and PART a sieve: bit p % 32 is set for every rhyme part p of words below it.
 TOKEN, SAYS, PART, WORD = range(4)
 CHILD_WIDTH = 4
+# Columns of heard. TYPE; CRUCIAL: the set of its sounds that can decide whether a later line can be
+# filled, 0 for none; FROM, TO: its range of sound.
+TYPE, CRUCIAL, FROM, TO = range(4)
+HEARD_WIDTH = 4
 _LINE = 16  # numbers in a cache line
 _HEAD = -(-(len(SCALARS) + len(TABLES) + 1) // _LINE) * _LINE  # and where the book ends
 LOWEST_CHILD = 3  # the first node below LINE_ROOT; those below MID_ROOT follow
@@ -105,12 +113,19 @@ def of_nodes(book: np.ndarray, column: int) -> np.ndarray:
     return table(book, NODE)[column::NODE_WIDTH]
 
 
+def heard(book: np.ndarray) -> np.ndarray:
+    """The records of words: a view (words and ends from outside, 4)."""
+    return table(book, HEARD).reshape(-1, HEARD_WIDTH)
+
+
 def opened(book: np.ndarray) -> tuple[dict[str, int], dict[str, np.ndarray]]:
-    """What `written` was given, tables flat: numbers by name, views by name. And the columns of
-    nodes by the names that `mask.Tables` gives them."""
+    """What `written` was given, tables flat: numbers by name, views by name. And by the names that
+    `mask.Tables` gives them, columns of nodes; type_of of words, unit_type of units (-1: none)."""
     n = len(SCALARS)
     tables = {name: table(book, n + i) for i, name in enumerate(TABLES)}
     for column, name in enumerate(("first", "count", "lo", "hi", "unit")):
         tables[name] = of_nodes(book, column)
     tables["token"] = tables["child"][TOKEN::CHILD_WIDTH]
+    tables["type_of"] = tables["heard"][TYPE::HEARD_WIDTH]
+    tables["unit_type"] = np.maximum(tables["unit_says"] >> 2, -1)
     return {name: int(book[i]) for i, name in enumerate(SCALARS)}, tables

@@ -33,7 +33,7 @@ from .mask import (
     WORD,
     shift_budget,
 )
-from .walk import commit, node_at, season_after, settled_cut, shape_bits
+from .walk import commit, heard_at, node_at, season_after, settled_cut, shape_bits
 
 GOES_ON, CLOSES = 1, 2  # what a word may do: stand inside the line, end it
 # What `fill_masks` may come back for.
@@ -50,6 +50,7 @@ OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key i
 C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED, C_PLAIN = range(9)
 _N_CONTEXT = 9
 _AHEAD = 3  # rows between asking for the next thing a row reads and for what that leads to
+_MOST_BROUGHT = 32  # of the children of a node, and of the words that rhyme with one word
 
 
 class Entries(NamedTuple):
@@ -63,6 +64,8 @@ class Entries(NamedTuple):
     flat, then for every set of crucial sounds (none first) bits 2 * cut + (season word there), may
     the line end so on a word with those; and then the same of the line that follows, may it be
     filled.
+    deep: float32 (bases, n), the outlooks of the tokens that go on with a unit in several ways
+    (`book`'s deep), sounds unheeded.
     units: int16 (entries, slots): how many allowed units begin with a candidate of an entry, by
     `book`'s slot (-1: marks may be among them, so look). without: float32 (entries, slots): its
     outlook if its own word is refused for its sound and another is not.
@@ -76,6 +79,7 @@ class Entries(NamedTuple):
     codes: np.ndarray
     hope: np.ndarray
     lines: np.ndarray
+    deep: np.ndarray
     units: np.ndarray
     without: np.ndarray
     found: np.ndarray
@@ -222,13 +226,16 @@ def rhymes(book: np.ndarray, row: np.ndarray, line: int, word: int) -> bool:
     rule = book[bk.RHYME]
     if rule == bk.NO_RHYME:
         return False
-    parts, onsets, starts = book[bk.SOUND_PART], book[bk.SOUND_ONSET], book[bk.SOUND_START]
+    sounds = int(book[bk.SOUND])
+    own = heard_at(book, word)
+    own_first, own_stop = look(book, own + bk.FROM), look(book, own + bk.TO)
     for place in range(line):
-        end = row[ENDS + place]
-        for i in range(look(book, starts + word), look(book, starts + word + 1)):
-            for j in range(look(book, starts + end), look(book, starts + end + 1)):
-                if look(book, parts + i) == look(book, parts + j) and (
-                    rule == bk.IDENTICAL or look(book, onsets + i) != look(book, onsets + j)
+        end = heard_at(book, row[ENDS + place])
+        for j in range(look(book, end + bk.FROM), look(book, end + bk.TO)):
+            part, onset = look(book, sounds + 2 * j), look(book, sounds + 2 * j + 1)
+            for i in range(own_first, own_stop):
+                if look(book, sounds + 2 * i) == part and (
+                    rule == bk.IDENTICAL or look(book, sounds + 2 * i + 1) != onset
                 ):
                     return True
     return False
@@ -239,7 +246,7 @@ def refused(
     book: np.ndarray, lines: np.ndarray, ctx: np.ndarray, row: np.ndarray, word: int, done: int
 ) -> bool:
     """Is it for its sound that `word` may not end the line?"""
-    crucial = read(book, bk.CRUCIAL, word)
+    crucial = look(book, heard_at(book, word) + bk.CRUCIAL)
     if crucial:
         bits = closing_bits(book, lines, ctx[C_READY], crucial)
         if not bits >> (2 * ctx[C_CUT] + done) & 1:
@@ -269,31 +276,31 @@ def judge(
     whole = look(book, at + bk.UNIT) >= 0
     number, forms, heed = ctx[C_BASE], ctx[C_FORMS], ctx[C_HEED]
     n_hopes = hopes.shape[1] // 2
-    types = int(book[bk.UNIT_TYPE])
+    units = int(book[bk.UNIT_SAYS])
     hope = 0.0
     found = False
     code = 0
     for unit in range(first, stop):
-        of = look(book, types + unit)
+        says = look(book, units + unit)
         fine = True
-        if of >= 0:
-            code = word_may(book, base, codes, lines, ctx, of)
+        if says >= 0:
+            code = word_may(book, base, codes, lines, ctx, says >> 2)
             may = code & 3
-            if may == 0 or (forms != 7 and not forms >> read(book, bk.FORM, unit) & 1):
+            if may == 0 or not forms >> (says & 3) & 1:
                 continue
             ahead = look_at(hopes, number, code >> 2)
             if may == CLOSES and heed:
                 which = read(book, bk.WHICH, unit)
                 fine = not refused(book, lines, ctx, row, which, code >> 2 & 1)
         else:
-            which = read(book, bk.WHICH, unit)
+            which = -1 - says
             if not ctx[C_OTHERS] >> which & 1:
                 continue
             ahead = other_outlook(book, reals, row, which)
         if stop - first == 1:
             return ahead if fine else -np.inf
         if not whole or unit != first:
-            hope += look_at(hopes, number, n_hopes + (code >> 2)) if of >= 0 else np.exp(ahead)
+            hope += look_at(hopes, number, n_hopes + (code >> 2)) if says >= 0 else np.exp(ahead)
             found = found or fine
         elif fine:
             return ahead
@@ -321,15 +328,15 @@ def own_word(
     first, stop = look(book, at + bk.LO), look(book, at + bk.HI)
     whole = look(book, at + bk.UNIT) >= 0
     for unit in range(first, stop):
-        of = read(book, bk.UNIT_TYPE, unit)
-        which = read(book, bk.WHICH, unit)
-        if of < 0:
-            if ctx[C_OTHERS] >> which & 1:
+        says = read(book, bk.UNIT_SAYS, unit)
+        if says < 0:
+            if ctx[C_OTHERS] >> (-1 - says) & 1:
                 return 1
             continue
-        code = word_may(book, base, codes, lines, ctx, of)
-        if code & 3 == 0 or not ctx[C_FORMS] >> read(book, bk.FORM, unit) & 1:
+        code = word_may(book, base, codes, lines, ctx, says >> 2)
+        if code & 3 == 0 or not ctx[C_FORMS] >> (says & 3) & 1:
             continue
+        which = read(book, bk.WHICH, unit)
         if code & 3 != CLOSES or not refused(book, lines, ctx, row, which, code >> 2 & 1):
             return 1
         if whole and unit == first:
@@ -369,7 +376,7 @@ def may_close(book: np.ndarray, row: np.ndarray) -> bool:
     last = row[LAST]
     if last < 0 or not row[BUDGET] & 1:
         return False
-    shape = read(book, bk.TYPE_SHAPE, read(book, bk.TYPE_OF, last))
+    shape = read(book, bk.TYPE_SHAPE, look(book, heard_at(book, last) + bk.TYPE))
     return not read(book, bk.SHAPE_DANGLES, shape) and not rhymes(book, row, row[LINE], last)
 
 
@@ -437,7 +444,7 @@ def line_known(book: np.ndarray, found: np.ndarray, row: np.ndarray, need: np.nd
     sounds = 0
     if book[bk.N_SPECIAL]:
         for place in range(row[LINE]):
-            crucial = read(book, bk.CRUCIAL, row[ENDS + place])
+            crucial = look(book, heard_at(book, row[ENDS + place]) + bk.CRUCIAL)
             if crucial:
                 following = look_up(found, sounds, OF_SOUND | crucial)
                 if following < 0:
@@ -519,15 +526,21 @@ def add_base(
             ahead = chance(book, reals, left, done, max(cut, 0))
             hope[number, 2 * shape + done] = ahead
             hope[number, 2 * (book[bk.N_SHAPES] + shape) + done] = np.exp(ahead)
-    begin, name = entries.used[U_ARENA], entries.used[U_ENTRIES]
+    begin = entries.used[U_ARENA]
     ctx = np.zeros(_N_CONTEXT, np.int64)
     set_context(book, entries.found, plain, at_start, ready, ctx)
     for of in range(book[bk.N_TYPES]):
         codes[number, of] = worked_out(book, base, lines, ctx, of)
+    root = 0 if at_start else 1
+    for i in range(read(book, bk.DEEP_START, root), read(book, bk.DEEP_START, root + 1)):
+        child = read(book, bk.DEEP, i)
+        name = -1 - read(book, bk.CHILD, bk.CHILD_WIDTH * child + bk.SAYS)
+        entries.deep[number, name] = judge(book, reals, base, codes, hope, lines, ctx, plain, child)
     if not at_start:
         start = starting_bits(book, lines, ready, 0)
         ctx[C_OTHERS] = other_units(book, lines, plain, ready, start, True, True)
     most = most_left(row[BUDGET])
+    name = entries.used[U_ENTRIES]
     fill = begin
     prefix = 0
     flags = bits[name].view(np.uint32)
@@ -575,11 +588,11 @@ def count_units(
     hope = 0.0
     units = 0
     for unit in range(first, stop):
-        of = read(book, bk.UNIT_TYPE, unit)
-        if of < 0:
+        says = read(book, bk.UNIT_SAYS, unit)
+        if says < 0:
             return -1, -np.inf
-        code = look_at(codes, number, of)
-        if code & 3 and ctx[C_FORMS] >> read(book, bk.FORM, unit) & 1:
+        code = look_at(codes, number, says >> 2)
+        if code & 3 and ctx[C_FORMS] >> (says & 3) & 1:
             units += 1
             if not whole or unit != first:
                 hope += look_at(hopes, number, n_hopes + (code >> 2))
@@ -649,7 +662,7 @@ def add_patch(
         columns = book[bk.COLUMN_START] + read(book, bk.ODD_COLUMN, i)
         for j in range(look(book, columns), look(book, columns + 1)):
             word = read(book, bk.COLUMN_WORD, j)
-            of = read(book, bk.TYPE_OF, word)
+            of = look(book, heard_at(book, word) + bk.TYPE)
             if worked_out(book, base, lines, ctx, of) == look_at(codes, ctx[C_BASE], of):
                 continue
             units = book[bk.UNIT_OF] + 3 * word
@@ -721,7 +734,7 @@ def gather(
     n: int,
 ) -> int:
     """Add to `found` the spots and units of a word that may only end the line, as it stands."""
-    code = word_may(book, base, codes, lines, ctx, read(book, bk.TYPE_OF, word))
+    code = word_may(book, base, codes, lines, ctx, look(book, heard_at(book, word) + bk.TYPE))
     if code & 3 != CLOSES:
         return n
     units = book[bk.UNIT_OF] + 3 * word
@@ -745,11 +758,13 @@ def sounds_refused(
     ctx: np.ndarray,
     row: np.ndarray,
     at_start: bool,
+    units: np.ndarray,
     found: np.ndarray,
 ) -> int:
     """The units that could end the line but for their sound, once or more often each, as spot << 32
     | unit (see `spot_of`): sorted; their number. Inside a line, only those that can tell (see
-    `book`): where others are left out, the token surely has another unit that is allowed."""
+    `book`): where others are left out, the token surely has another unit that is allowed. units:
+    Entries.units of the entry, which is read next."""
     n = 0
     number = ctx[C_BASE]
     rule = book[bk.RHYME]
@@ -758,9 +773,9 @@ def sounds_refused(
         tell_starts, telling = book[bk.TELLING_START], book[bk.TELLING]
         closing = B_AFTER + n_shapes
         for line in range(ctx[C_LINE]):
-            ends = int(book[bk.SOUND_START]) + row[ENDS + line]
-            for i in range(look(book, ends), look(book, ends + 1)):
-                part, onset = read(book, bk.SOUND_PART, i), read(book, bk.SOUND_ONSET, i)
+            ends = heard_at(book, row[ENDS + line])
+            for i in range(look(book, ends + bk.FROM), look(book, ends + bk.TO)):
+                part, onset = read(book, bk.SOUND, 2 * i), read(book, bk.SOUND, 2 * i + 1)
                 if part < 0:
                     continue
                 for j in range(closing, closing + look_at(base, number, B_CLOSES)):
@@ -782,16 +797,17 @@ def sounds_refused(
                             continue
                         code = word_may(book, base, codes, lines, ctx, look(book, at + R_TYPE))
                         if code & 3 == CLOSES:
-                            found[n] = np.int64(look(book, at + R_SPOT)) << 32 | look(
-                                book, at + R_UNIT
-                            )
+                            spot = look(book, at + R_SPOT)
+                            slot = read(book, bk.SLOT, book[bk.N_ORDER] + (spot >> 2))
+                            fetch(units, slot, 1)
+                            found[n] = spot << 32 | look(book, at + R_UNIT)
                             n += 1
     for i in range(book[bk.N_SPECIAL]):
         word = read(book, bk.SPECIAL, i)
-        of = read(book, bk.TYPE_OF, word)
+        of = look(book, heard_at(book, word) + bk.TYPE)
         code = word_may(book, base, codes, lines, ctx, of)
         if code & 3 == CLOSES:
-            crucial = read(book, bk.CRUCIAL, word)
+            crucial = look(book, heard_at(book, word) + bk.CRUCIAL)
             bits = closing_bits(book, lines, ctx[C_READY], crucial)
             if not bits >> (2 * ctx[C_CUT] + (code >> 2 & 1)) & 1:
                 n = gather(book, base, codes, lines, ctx, at_start, word, found, n)
@@ -959,12 +975,12 @@ def judge_children(
 
 @jit_borrowing
 def parts_heard(book: np.ndarray, row: np.ndarray, line: int) -> int:
-    """A sieve of the rhyme parts on which the lines before `line` end: bit part % 64 is set."""
+    """A sieve of the rhyme parts on which the lines before `line` end: bit part % 32 is set."""
     found = 0
     for place in range(line):
-        ends = int(book[bk.SOUND_START]) + row[ENDS + place]
-        for i in range(look(book, ends), look(book, ends + 1)):
-            found |= 1 << (read(book, bk.SOUND_PART, i) & 63)
+        ends = heard_at(book, row[ENDS + place])
+        for i in range(look(book, ends + bk.FROM), look(book, ends + bk.TO)):
+            found |= 1 << (read(book, bk.SOUND, 2 * i) & 31)
     return found
 
 
@@ -984,7 +1000,7 @@ def run_children(
     """As `judge_children`, where no mark is below and the season state changes nothing. heard:
     `parts_heard`, or 0 if no sound matters."""
     number, forms = ctx[C_BASE], ctx[C_FORMS]
-    codes, hopes = entries.codes[number], entries.hope[number]
+    codes, hopes, deep = entries.codes[number], entries.hope[number], entries.deep[number]
     at = node_at(book, node)
     first = look(book, at + bk.FIRST)
     stop = first + look(book, at + bk.COUNT)
@@ -993,17 +1009,19 @@ def run_children(
         says = read(book, bk.CHILD, at + bk.SAYS)
         extra[n] = read(book, bk.CHILD, at + bk.TOKEN)
         if says < 0:
-            ahead = judge(
-                book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx, row,
-                child,
-            )  # fmt: skip
+            ahead = np.float64(look(deep, -1 - says))
+            if heard & read(book, bk.CHILD, at + bk.PART):
+                ahead = judge(
+                    book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx,
+                    row, child,
+                )  # fmt: skip
             extra_outlook[n] = ahead
             n += int(ahead > -np.inf)
             continue
         code = look(codes, says >> 2)
         extra_outlook[n] = look(hopes, code >> 2)
         fine = int(code & 3 != 0) & (forms >> (says & 3))  # no jump: nobody could foretell it
-        if heard and code & 3 == CLOSES and heard >> (read(book, bk.CHILD, at + bk.PART) & 63) & 1:
+        if heard and code & 3 == CLOSES and heard >> (read(book, bk.CHILD, at + bk.PART) & 31) & 1:
             word = read(book, bk.CHILD, at + bk.WORD)
             fine &= int(not rhymes(book, row, ctx[C_LINE], word))
         n += fine & 1
@@ -1088,48 +1106,77 @@ def merge_extras(
 
 # -- the masks of a batch ----------------------------------------------------------------------
 @jit_borrowing
-def bring(book: np.ndarray, row: np.ndarray, step: int) -> None:
-    """Ask for what the mask of a row will read, so that the waits of several rows overlap.
+def bring_node(book: np.ndarray, row: np.ndarray) -> None:
+    """Ask for what the mask of a row will read, so that the waits of several rows overlap. What is
+    found through this is asked for some rows later, by `bring_words`, then `bring_runs`, then
+    `bring_telling`."""
+    fetch(book, node_at(book, row[NODE]), 1)
+    if row[LAST] >= 0:
+        fetch(book, heard_at(book, row[LAST]), 1)
+    for line in range(row[LINE]):
+        fetch(book, heard_at(book, row[ENDS + line]), 1)
 
-    Each thing is found through one before: step 0 asks for the first, the others, some rows later
-    each, for what is known by then. Changes nothing.
-    """
+
+@jit_borrowing
+def bring_words(book: np.ndarray, row: np.ndarray) -> None:
+    """The word a row is at, what may go on with it, and the sounds of words before it."""
     node = row[NODE]
-    if node == FINISHED:
-        return
-    at = node_at(book, node)
-    inside = node > MID_ROOT
-    if step == 0:
-        fetch(book, at, 1)
-        if row[LAST] >= 0:
-            fetch(book, int(book[bk.SOUND_START] + row[LAST]), 1)
-    elif step == 1 and inside:
-        if look(book, at + bk.UNIT) >= 0 and look(book, at + bk.FLAGS) & 3 == WORD:
-            fetch(book, int(book[bk.SOUND_START]) + look(book, at + bk.OWN_WORD), 1)
-        children = min(look(book, at + bk.COUNT), 64)
-        at = int(book[bk.CHILD]) + bk.CHILD_WIDTH * look(book, at + bk.FIRST)
-        fetch(book, at, bk.CHILD_WIDTH * children)
-    if book[bk.RHYME] == bk.NO_RHYME:
-        return
+    if node > MID_ROOT:
+        at = node_at(book, node)
+        fetch(book, heard_at(book, look(book, at + bk.OWN_WORD)), 1)
+        children = min(look(book, at + bk.COUNT), _MOST_BROUGHT)
+        first = int(book[bk.CHILD]) + bk.CHILD_WIDTH * look(book, at + bk.FIRST)
+        fetch(book, first, bk.CHILD_WIDTH * children)
+    if row[LAST] >= 0:
+        at = heard_at(book, row[LAST])
+        fetch(book, int(book[bk.SOUND]) + 2 * look(book, at + bk.FROM), 1)
+    for line in range(row[LINE]):
+        at = heard_at(book, row[ENDS + line])
+        fetch(book, int(book[bk.SOUND]) + 2 * look(book, at + bk.FROM), 1)
+
+
+@jit_borrowing
+def bring_runs(book: np.ndarray, row: np.ndarray) -> None:
+    """The sound of a row's word, and where the words stand that rhyme with ends of lines."""
+    node, n_shapes = row[NODE], int(book[bk.N_SHAPES])
+    if node > MID_ROOT:
+        at = heard_at(book, look(book, node_at(book, node) + bk.OWN_WORD))
+        fetch(book, int(book[bk.SOUND]) + 2 * look(book, at + bk.FROM), 1)
+    for line in range(row[LINE]):
+        at = heard_at(book, row[ENDS + line])
+        part = read(book, bk.SOUND, 2 * look(book, at + bk.FROM))
+        if part >= 0:
+            fetch(book, int(book[bk.TELLING_START]) + part * n_shapes, n_shapes + 1)
+
+
+@jit_borrowing
+def bring_telling(book: np.ndarray, row: np.ndarray) -> None:
+    """The words that rhyme with ends of lines."""
     n_shapes = int(book[bk.N_SHAPES])
     for line in range(row[LINE]):
-        start = int(book[bk.SOUND_START]) + row[ENDS + line]
-        if step == 0:
-            fetch(book, start, 1)
-            continue
-        sound = look(book, start)
-        if step == 1:
-            fetch(book, int(book[bk.SOUND_PART]) + sound, 1)
-            continue
-        part = read(book, bk.SOUND_PART, sound)
-        if part < 0:
-            continue
-        runs = int(book[bk.TELLING_START]) + part * n_shapes
-        if step == 2:
-            fetch(book, runs, n_shapes + 1)
-        else:
-            low, stop = look(book, runs), look(book, runs + n_shapes)
-            fetch(book, int(book[bk.TELLING]) + 4 * low, min(4 * (stop - low), 128))
+        at = heard_at(book, row[ENDS + line])
+        part = read(book, bk.SOUND, 2 * look(book, at + bk.FROM))
+        if part >= 0:
+            low = read(book, bk.TELLING_START, part * n_shapes)
+            stop = read(book, bk.TELLING_START, (part + 1) * n_shapes)
+            at = int(book[bk.TELLING]) + 4 * low
+            fetch(book, at, 4 * min(stop - low, _MOST_BROUGHT))
+
+
+@jit_borrowing
+def bring(book: np.ndarray, states: np.ndarray, first: int, b: int) -> None:
+    """Ask for what the masks of rows soon after row b will read; none before row `first`."""
+    stop = len(states)
+    if first <= b + 4 * _AHEAD < stop and states[b + 4 * _AHEAD, NODE] != FINISHED:
+        bring_node(book, states[b + 4 * _AHEAD])
+    if first <= b + 3 * _AHEAD < stop and states[b + 3 * _AHEAD, NODE] != FINISHED:
+        bring_words(book, states[b + 3 * _AHEAD])
+    if book[bk.RHYME] == bk.NO_RHYME:
+        return
+    if first <= b + 2 * _AHEAD < stop and states[b + 2 * _AHEAD, NODE] != FINISHED:
+        bring_runs(book, states[b + 2 * _AHEAD])
+    if first <= b + _AHEAD < stop and states[b + _AHEAD, NODE] != FINISHED:
+        bring_telling(book, states[b + _AHEAD])
 
 
 @jit
@@ -1140,6 +1187,7 @@ def fill_masks(
     codes: np.ndarray,
     hope: np.ndarray,
     lines: np.ndarray,
+    deep: np.ndarray,
     units: np.ndarray,
     without: np.ndarray,
     found: np.ndarray,
@@ -1173,7 +1221,7 @@ def fill_masks(
     of a line, and the number of the line, its state being in `row`.
     """
     entries = Entries(
-        base, codes, hope, lines, units, without, found, patch_found, patches, patch_drop,
+        base, codes, hope, lines, deep, units, without, found, patch_found, patches, patch_drop,
         patch_extra, patch_outlook, used, scratch,
     )  # fmt: skip
     need = used[U_NEED:]
@@ -1183,11 +1231,8 @@ def fill_masks(
         drop_start[0] = extra_start[0] = 0
     n_drop, n_extra = drop_start[first_row], extra_start[first_row]
     spare = int(book[bk.N_ORDER]) + int(book[bk.N_WIDEST])
-    for b in range(first_row - 4 * _AHEAD, n_rows):
-        for step in range(4):
-            ahead = b + (4 - step) * _AHEAD
-            if first_row <= ahead < n_rows:
-                bring(book, states[ahead], step)
+    for b in range(first_row - (4 * _AHEAD if n_rows > 1 else 0), n_rows):
+        bring(book, states, first_row, b)
         if b < first_row:
             continue
         for i in range(len(row)):
@@ -1216,7 +1261,7 @@ def fill_masks(
                     need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
                     return b
                 if row[LAST] >= 0 and flags & bk.HAS_OTHER:
-                    own = read(book, bk.CRUCIAL, row[LAST])
+                    own = look(book, heard_at(book, row[LAST]) + bk.CRUCIAL)
                     start = starting_bits(book, lines, ready, own)
                     closes = may_close(book, row)
                     ctx[C_OTHERS] = other_units(book, lines, row, ready, start, True, closes)
@@ -1237,7 +1282,7 @@ def fill_masks(
         entry[b], prefix[b] = base[number, B_ENTRY], base[number, B_PREFIX]
         begin[b], stop[b] = base[number, B_START], base[number, B_STOP]
         closes = may_close(book, row)
-        own = read(book, bk.CRUCIAL, row[LAST]) if closes else 0
+        own = look(book, heard_at(book, row[LAST]) + bk.CRUCIAL) if closes else 0
         start = starting_bits(book, lines, ready, own)
         key = int(after_word) | int(closes) << 1 | ctx[C_FORMS] << 2 | int(at_start) << 5
         a = row[BUDGET] | row[LINE] << 32 | key << 38 | row[CUT] << 44
@@ -1252,7 +1297,9 @@ def fill_masks(
         inside = n_extra
         n_found = 0
         if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
-            n_found = sounds_refused(book, base, codes, lines, ctx, row, at_start, scratch)
+            n_found = sounds_refused(
+                book, base, codes, lines, ctx, row, at_start, units[entry[b]], scratch
+            )
         if n_found == 0:
             for i in range(patches[patch, P_DROP], patches[patch, P_DROP_STOP]):
                 drop[n_drop] = patch_drop[i]

@@ -46,6 +46,12 @@ def node_at(book: np.ndarray, node: int) -> int:
 
 
 @jit_borrowing
+def heard_at(book: np.ndarray, word: int) -> int:
+    """Where the record of a word or of a line end from outside begins: see `book.TYPE`."""
+    return int(book[bk.HEARD]) + bk.HEARD_WIDTH * word
+
+
+@jit_borrowing
 def find_child(book: np.ndarray, node: int, token: int) -> int:
     """The child of `node` reached by `token`, or -1."""
     if node in (LINE_ROOT, MID_ROOT):

@@ -35,6 +35,7 @@ _KEPT = (
     "codes",
     "hope",
     "lines",
+    "deep",
     "units",
     "without",
     "found",
@@ -104,6 +105,43 @@ def _tells(
     return (spot & 3 != 1) | ~safe
 
 
+def _nodes(
+    tables: km.Tables, unit_type: np.ndarray, sound_start: np.ndarray, sound_part: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The book's node, child, deep_start and deep."""
+    is_word = tables.kind == km.WORD
+    others = np.concatenate([[0], np.cumsum(~is_word)])
+    own = np.maximum(tables.unit, 0)  # the unit of a node, where it has one
+    has_other = others[tables.hi] > others[tables.lo]
+    flags = tables.kind[own] | tables.form[own] << 2 | has_other * bk.HAS_OTHER
+    record = (tables.first, tables.count, tables.lo, tables.hi, tables.unit, flags)
+    node = np.stack([*record, tables.word[own], unit_type[own]], axis=1)
+    first = np.minimum(tables.lo, len(is_word) - 1)  # the first unit below a node
+    word = np.where(is_word[first], tables.word[first], 0)
+    n_sounds = np.diff(sound_start)
+    alone = (tables.hi - tables.lo == 1) & is_word[first] & (n_sounds[word] == 1)
+    says = np.where(alone, unit_type[first] << 2 | tables.form[first], -1)
+    part = np.where(alone, np.append(sound_part, 0)[sound_start[word]], 0)
+    below_roots = np.arange(len(alone)) >= tables.first[km.MID_ROOT] + tables.count[km.MID_ROOT]
+    at_start = tables.hi <= tables.hi[km.LINE_ROOT]
+    several = below_roots & ~alone & ~has_other
+    deep = [np.flatnonzero(several & at_start), np.flatnonzero(several & ~at_start)]
+    # Sieves of the parts of the words below: of each unit first, then of each node's range.
+    sieve = np.zeros(len(n_sounds) + 1, np.uint32)
+    heard = np.uint32(1) << (sound_part & 31).astype(np.uint32)
+    np.bitwise_or.at(sieve, np.repeat(np.arange(len(n_sounds)), n_sounds), heard)
+    of_unit = sieve[np.where(is_word, tables.word, -1)]
+    for nodes in deep:
+        says[nodes] = -1 - np.arange(len(nodes))
+        if len(nodes):
+            bounds = np.stack([tables.lo[nodes], tables.hi[nodes]], axis=1).reshape(-1)
+            ranges = np.bitwise_or.reduceat(np.append(of_unit, np.uint32(0)), bounds)
+            part[nodes] = ranges[::2].view(np.int32)
+    child = np.stack([tables.token, says, part, word], axis=1)
+    deep_start = np.cumsum([0, *(len(nodes) for nodes in deep)])
+    return node, child, deep_start, np.concatenate(deep)
+
+
 def book_of(
     tables: km.Tables,
     rules: Rules,
@@ -120,18 +158,7 @@ def book_of(
     is_word = tables.kind == km.WORD
     unit_type = np.full(len(is_word), -1, np.int32)
     unit_type[is_word] = rules.type_of[tables.word[is_word]]
-    own = np.maximum(tables.unit, 0)  # the unit of a node, where it has one
-    others = np.concatenate([[0], np.cumsum(~is_word)])
-    has_other = others[tables.hi] > others[tables.lo]
-    flags = tables.kind[own] | tables.form[own] << 2 | has_other * bk.HAS_OTHER
-    record = (tables.first, tables.count, tables.lo, tables.hi, tables.unit, flags)
-    node = np.stack([*record, tables.word[own], unit_type[own]], axis=1)
-    one = np.minimum(tables.lo, len(is_word) - 1)
-    word = np.where(is_word[one], tables.word[one], 0)
-    alone = (tables.hi - tables.lo == 1) & is_word[one] & (np.diff(sound_start)[word] == 1)
-    says = np.where(alone, unit_type[one] << 2 | tables.form[one], -1)
-    heard = np.where(alone, np.append(sound_part, 0)[sound_start[word]], 0)
-    child = np.stack([tables.token, says, heard, word], axis=1)
+    node, child, deep_start, deep = _nodes(tables, unit_type, sound_start, sound_part)
     lowest = int(tables.first[km.LINE_ROOT])
     n_line, n_mid = int(tables.count[km.LINE_ROOT]), int(tables.count[km.MID_ROOT])
     nodes = np.arange(lowest, lowest + n_line + n_mid)
@@ -151,7 +178,10 @@ def book_of(
     unit_of = np.full((n_words, 3), -1, np.int32)
     way = np.where(units < tables.hi[km.LINE_ROOT], np.maximum(tables.form[units], 1), 0)
     unit_of[tables.word[units], way] = units
-    other_nodes = nodes[n_line:][has_other[nodes[n_line:]]]
+    other_nodes = nodes[n_line:][node[nodes[n_line:], bk.FLAGS] & bk.HAS_OTHER != 0]
+    unit_says = np.where(is_word, unit_type << 2 | tables.form, -1 - tables.word)
+    ranges = (sound_start[:-1], sound_start[1:])
+    heard = np.stack([rules.type_of, alive.crucial_of, *ranges], axis=1)
     pairs = np.stack([rules.type_bits, rules.type_dangling.astype(np.int64)], axis=1)
     shapes, type_shape = np.unique(pairs, axis=0, return_inverse=True)
     type_shape = type_shape.reshape(-1)
@@ -202,14 +232,13 @@ def book_of(
             **{f: getattr(tables, f) for f in ("mark_mid", "mark_close", "mark_sentence")},
             "node": node,
             "child": child,
-            "unit_type": unit_type,
+            "unit_says": unit_says,
             "top": top,
-            "type_of": rules.type_of,
+            "heard": heard,
+            "deep_start": deep_start,
+            "deep": deep,
             "unit_of": unit_of,
-            "sound_start": sound_start,
-            "sound_part": sound_part,
-            "sound_onset": sound_onset,
-            "crucial": alive.crucial_of,
+            "sound": np.stack([sound_part, sound_onset], axis=1),
             "type_shape": type_shape,
             "type_column": rules.type_column,
             "shape_bits": (shapes[:, 0] & 0xFFFFFFFF).astype(np.uint32).view(np.int32),
@@ -284,11 +313,11 @@ class Boundary:
     def _likely(self, row: np.ndarray, line: int) -> Iterator[np.ndarray]:
         """States at boundaries of a line: every number of syllables left, every debt."""
         book, form = self.book, self._compiled.form
-        dangles, of = bk.table(book, bk.SHAPE_DANGLES), bk.table(book, bk.TYPE_OF)
-        shape = bk.table(book, bk.TYPE_SHAPE)[of[: int(book[bk.N_WORDS])]]
+        dangles, heard = bk.table(book, bk.SHAPE_DANGLES), bk.heard(book)
+        shape = bk.table(book, bk.TYPE_SHAPE)[heard[: int(book[bk.N_WORDS]), bk.TYPE]]
         word = int(np.argmin(dangles[shape]))  # one that may end a line
         length = form.lines[line]
-        silent = int(np.argmin(np.diff(bk.table(book, bk.SOUND_START))))
+        silent = int(np.argmin(heard[:, bk.TO] - heard[:, bk.FROM]))
         for cut in range(int(book[bk.N_CUTS])):
             for season in {0, int(book[bk.SEASON_DONE])}:
                 state = row.copy()
@@ -350,16 +379,13 @@ class Boundary:
             scalars, tables = bk.opened(self.book)
             names, alive = self._compiled.names, self._alive()
             alive.hear(sounds)
-            more = {
-                "sound_start": [int(tables["sound_start"][-1]) + len(sounds)],
-                "sound_part": [names.parts.get(part, -1) for part, _ in sounds],
-                "sound_onset": [
-                    names.onsets.setdefault(onset, len(names.onsets)) for _, onset in sounds
-                ],
-                "crucial": [int(alive.crucial_of[-1])],
-            }
-            for name, values in more.items():
-                tables[name] = np.concatenate([tables[name], np.array(values, np.int32)])
+            part = [names.parts.get(part, -1) for part, _ in sounds]
+            onset = [names.onsets.setdefault(onset, len(names.onsets)) for _, onset in sounds]
+            start = len(tables["sound"]) // 2
+            record = [0, int(alive.crucial_of[-1]), start, start + len(sounds)]
+            for name, values in (("sound", np.array([part, onset]).T), ("heard", record)):
+                more = np.array(values, np.int32).reshape(-1)
+                tables[name] = np.concatenate([tables[name], more])
             if len({part for part, _ in sounds}) > self._compiled.rules.most_parts:
                 # More than was counted on: every word may tell now.
                 tables["telling_start"], tables["telling"] = tables["run_start"], tables["rhyming"]
@@ -439,7 +465,8 @@ class Boundary:
         self._outlook = np.zeros(4 * n_order, np.float32)
         self._bits = np.zeros((16, -(-int(book[bk.N_VOCAB]) // 32)), np.int32)
         # Positions noted at once: of all words with the sounds of all lines, in two forms.
-        sounds = int(np.diff(bk.table(book, bk.SOUND_START)).max(initial=1))
+        heard = bk.heard(book)
+        sounds = int((heard[:, bk.TO] - heard[:, bk.FROM]).max(initial=1))
         parts = bk.table(book, bk.RUN_START)[::n_shapes]
         rhyming = self._n_lines * sounds * int(np.diff(parts).max(initial=0))
         noted = 2 * (rhyming + int(book[bk.N_SPECIAL]) + int(book[bk.N_WORDS])) + n_order
@@ -449,6 +476,7 @@ class Boundary:
             codes=np.zeros((16, int(book[bk.N_TYPES])), np.int16),
             hope=np.zeros((16, 4 * n_shapes), np.float64),
             lines=np.zeros((self._n_lines, width), np.int64),
+            deep=np.zeros((16, int(np.diff(bk.table(book, bk.DEEP_START)).max())), np.float32),
             units=np.zeros((16, n_slots), np.int16),
             without=np.zeros((16, n_slots), np.float32),
             found=_slots(256),
@@ -521,6 +549,7 @@ class Boundary:
                 base=_grown(entries.base, size),
                 codes=_grown(entries.codes, size),
                 hope=_grown(entries.hope, size),
+                deep=_grown(entries.deep, size),
             )
             self._entries = entries
         if used[kb.U_ENTRIES] == len(self._bits):

@@ -88,7 +88,7 @@ class Compiled:
     def rules(self) -> Rules:
         scalars, tables = bk.opened(self.arrays["book"])
         n_words = scalars["n_words"]
-        of = tables["type_of"][:n_words]
+        of, heard = tables["type_of"][:n_words], bk.heard(self.arrays["book"])[:n_words]
         usual = tables["usual_next"].reshape(2, scalars["n_columns"])
         following = usual[tables["to_done"]]  # (states, columns)
         states = np.repeat(np.arange(scalars["n_states"]), np.diff(tables["odd_start"]))
@@ -103,9 +103,9 @@ class Compiled:
             sounds=Sounds(
                 split(self.arrays["parts"]),
                 split(self.arrays["onsets"]),
-                tables["sound_start"][: n_words + 1],
-                tables["sound_part"],
-                tables["sound_onset"],
+                np.append(heard[:1, bk.FROM], heard[:, bk.TO]),
+                tables["sound"][::2],
+                tables["sound"][1::2],
             ),
             season=season,
         )

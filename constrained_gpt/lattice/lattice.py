@@ -200,7 +200,7 @@ class Lattice:
         unit = bk.of_nodes(book, bk.UNIT)[node]
         word = np.flatnonzero((node > km.MID_ROOT) & (unit >= 0))
         word = word[bk.table(book, bk.KIND)[unit[word]] == km.WORD]
-        of = bk.table(book, bk.UNIT_TYPE)[unit[word]]
+        of = bk.table(book, bk.UNIT_SAYS)[unit[word]] >> 2
         bits = bk.table(book, bk.SHAPE_BITS).view(np.uint32)[bk.table(book, bk.TYPE_SHAPE)[of]]
         after = np.zeros(len(word), np.int64)
         for syllables in range(int(bits.max(initial=0)).bit_length()):
