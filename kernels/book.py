@@ -69,7 +69,7 @@ NODE_WIDTH = 8
 HAS_OTHER = 16  # of FLAGS
 # Columns of child: the TOKEN that leads to a node; if a single word is below it, and has one sound:
 # SAYS its type << 2 | form, the rhyme PART, the WORD. Else SAYS is -1 - its number in Entries.deep,
-# and PART a sieve: bit p % 32 is set for every rhyme part p of words below it.
+# and PART and WORD two sieves: bits p % 32 and p // 32 % 31 are set for rhyme parts p below it.
 TOKEN, SAYS, PART, WORD = range(4)
 CHILD_WIDTH = 4
 # Columns of heard. TYPE; CRUCIAL: the set of its sounds that can decide whether a later line can be

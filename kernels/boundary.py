@@ -41,10 +41,11 @@ DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE = range(5)
 # Counters in Entries.used; and what `fill_masks` needs first: NEED_* and of what.
 U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND, U_NEED = range(9)
 U_SIZE = U_NEED + 3
-# Columns of Entries.base, before what may remain after each shape; and of Entries.patch.
+# Columns of Entries.base, before what may remain after each shape; and of
+# Entries.patch, behind a key and a number.
 B_ENTRY, B_START, B_STOP, B_PREFIX, B_CLOSES, B_AFTER = range(6)
 R_SPOT, R_UNIT, R_TYPE, R_ONSET = range(4)  # columns of the book's table of rhyming words
-P_DROP, P_DROP_STOP, P_TOUCHED_STOP, P_EXTRA, P_EXTRA_STOP = range(5)
+P_DROP, P_DROP_STOP, P_TOUCHED_STOP, P_EXTRA, P_EXTRA_STOP = range(3, 8)
 OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key in Entries.found
 # Fields of a context: the state at the last boundary, as `judge` needs it.
 C_BASE, C_SEASON, C_CUT, C_READY, C_FORMS, C_OTHERS, C_LINE, C_HEED, C_PLAIN = range(9)
@@ -69,9 +70,10 @@ class Entries(NamedTuple):
     units: int16 (entries, slots): how many allowed units begin with a candidate of an entry, by
     `book`'s slot (-1: marks may be among them, so look). without: float32 (entries, slots): its
     outlook if its own word is refused for its sound and another is not.
-    found, patch_found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1.
-    patch: int32 (patches, 5), see P_*; drop: int32, what is dropped, then the positions at which
-    units are others or other than in the entry; extra: int32, extra_outlook: float32: of all.
+    found: int64 (2**k, 3), open addressing: a key of two numbers, the value or -1. patch: int64
+    (2**k, 8), the same, one cache line each, and behind it P_*, ranges of: drop: int32, what is
+    dropped, then positions at which units may be other ones than in the entry (touched); extra:
+    int32, extra_outlook: float32.
     used: int64 (U_SIZE,), see U_*. scratch: int64, as long as needed.
     """
 
@@ -83,7 +85,6 @@ class Entries(NamedTuple):
     units: np.ndarray
     without: np.ndarray
     found: np.ndarray
-    patch_found: np.ndarray
     patch: np.ndarray
     drop: np.ndarray
     extra: np.ndarray
@@ -107,8 +108,8 @@ def hashed(a: int, b: int, size: int) -> int:
 def find_key(table: np.ndarray, a: int, b: int) -> int:
     """The slot of (a, b) in a table, or -1 - the free slot where it belongs."""
     at = hashed(a, b, len(table))
-    while table[at, 2] >= 0:
-        if table[at, 0] == a and table[at, 1] == b:
+    while look_at(table, at, 2) >= 0:
+        if look_at(table, at, 0) == a and look_at(table, at, 1) == b:
             return at
         at = (at + 1) & (len(table) - 1)
     return -1 - at
@@ -118,14 +119,15 @@ def find_key(table: np.ndarray, a: int, b: int) -> int:
 def look_up(table: np.ndarray, a: int, b: int) -> int:
     """The value of (a, b) in a table, or -1."""
     at = find_key(table, a, b)
-    return int(table[at, 2]) if at >= 0 else -1
+    return look_at(table, at, 2) if at >= 0 else -1
 
 
 @jit_borrowing
-def enter(table: np.ndarray, a: int, b: int, value: int) -> None:
-    """Write the value of a new key (a, b) into a table that has room."""
+def enter(table: np.ndarray, a: int, b: int, value: int) -> int:
+    """Write the value of a new key (a, b) into a table that has room; the slot."""
     at = -1 - find_key(table, a, b)
     table[at, 0], table[at, 1], table[at, 2] = a, b, value
+    return at
 
 
 @jit_borrowing
@@ -607,18 +609,17 @@ def place_of(book: np.ndarray, unit: int) -> int:
 
 
 @jit_borrowing
-def room_for_patch(book: np.ndarray, entries: Entries) -> int:
-    """The number of a patch to come. If there is no room for one, all are forgotten."""
+def make_room_for_patch(book: np.ndarray, entries: Entries) -> None:
+    """If there is no room for one patch more, forget all."""
     used = entries.used
     most = 2 * book[bk.N_ORDER]
     if (
-        used[U_PATCHES] == len(entries.patch)
+        2 * used[U_PATCHES] >= len(entries.patch)
         or used[U_DROPS] + most > len(entries.drop)
         or used[U_EXTRAS] + most > len(entries.extra)
     ):
         used[U_PATCHES] = used[U_DROPS] = used[U_EXTRAS] = 0
-        entries.patch_found[:, 2] = -1
-    return int(used[U_PATCHES])
+        entries.patch[:, 2] = -1
 
 
 @jit
@@ -632,11 +633,12 @@ def add_patch(
     a: int,
     b: int,
 ) -> int:
-    """Work out in what a state differs from its entry, sounds aside, and keep it under (a, b)."""
+    """Work out in what a state differs from its entry, sounds aside, and keep it under (a, b).
+    Returns its slot."""
     base, codes, hope = entries.base, entries.codes, entries.hope
     lines, used = entries.lines, entries.used
     n_order = int(book[bk.N_ORDER])
-    number = room_for_patch(book, entries)
+    make_room_for_patch(book, entries)
     state = row[SEASON]
     plain = row.copy()
     plain[SEASON] = read(book, bk.FLUSH, state)
@@ -701,12 +703,13 @@ def add_patch(
                 extras += 1
     for i in range(n_touched):
         entries.drop[drops + i] = places[i]
-    enter(entries.patch_found, a, b, number)
-    entries.patch[number, P_DROP], entries.patch[number, P_DROP_STOP] = first_drop, drops
-    entries.patch[number, P_TOUCHED_STOP] = drops + n_touched
-    entries.patch[number, P_EXTRA], entries.patch[number, P_EXTRA_STOP] = first_extra, extras
-    used[U_DROPS], used[U_EXTRAS], used[U_PATCHES] = drops + n_touched, extras, number + 1
-    return int(number)
+    slot = enter(entries.patch, a, b, used[U_PATCHES])
+    entries.patch[slot, P_DROP], entries.patch[slot, P_DROP_STOP] = first_drop, drops
+    entries.patch[slot, P_TOUCHED_STOP] = drops + n_touched
+    entries.patch[slot, P_EXTRA], entries.patch[slot, P_EXTRA_STOP] = first_extra, extras
+    used[U_DROPS], used[U_EXTRAS] = drops + n_touched, extras
+    used[U_PATCHES] += 1
+    return slot
 
 
 @jit_borrowing
@@ -861,10 +864,11 @@ def merge_refused(
             before = found[i]
             i += 1
         now = np.float32(-np.inf)
+        touched = found_token(entries.drop, drop_stop, touched_stop, place) >= 0
         if many:
             units = -1
             slot = look(book, slots + place)
-            if found_token(entries.drop, drop_stop, touched_stop, place) < 0:
+            if not touched:
                 units = look_at(entries.units, entry, slot)
             if units > refused_units:
                 if not own_refused:
@@ -874,12 +878,13 @@ def merge_refused(
                 keeps, now = judge_refused(book, reals, entries, ctx, row, at_start, place)
                 if keeps:
                     continue
-        token = read(book, bk.ORDER, place)
-        low = found_token(extra, own, patched, token) if patched > own else -1
-        if low >= 0:
-            extra_outlook[low] = now
-            removed += int(now == -np.inf)
-            continue
+                touched = True  # if by marks
+        if touched:
+            low = found_token(extra, own, patched, read(book, bk.ORDER, place))
+            if low >= 0:
+                extra_outlook[low] = now
+                removed += int(now == -np.inf)
+                continue
         while at < drop_stop and entries.drop[at] < place:
             drop[n_drop] = entries.drop[at]
             n_drop += 1
@@ -887,7 +892,7 @@ def merge_refused(
         drop[n_drop] = place
         n_drop += 1
         if now > -np.inf:
-            extra[n_extra], extra_outlook[n_extra] = token, now
+            extra[n_extra], extra_outlook[n_extra] = read(book, bk.ORDER, place), now
             n_extra += 1
     while at < drop_stop:
         drop[n_drop] = entries.drop[at]
@@ -975,12 +980,14 @@ def judge_children(
 
 @jit_borrowing
 def parts_heard(book: np.ndarray, row: np.ndarray, line: int) -> int:
-    """A sieve of the rhyme parts on which the lines before `line` end: bit part % 32 is set."""
+    """Two sieves of the rhyme parts on which the lines before `line` end: bits part % 32 and 32 +
+    part // 32 % 31 are set."""
     found = 0
     for place in range(line):
         ends = heard_at(book, row[ENDS + place])
         for i in range(look(book, ends + bk.FROM), look(book, ends + bk.TO)):
-            found |= 1 << (read(book, bk.SOUND, 2 * i) & 31)
+            part = read(book, bk.SOUND, 2 * i)
+            found |= 1 << (part & 31) | 1 << (32 + (part >> 5) % 31)
     return found
 
 
@@ -1010,7 +1017,8 @@ def run_children(
         extra[n] = read(book, bk.CHILD, at + bk.TOKEN)
         if says < 0:
             ahead = np.float64(look(deep, -1 - says))
-            if heard & read(book, bk.CHILD, at + bk.PART):
+            some = heard & read(book, bk.CHILD, at + bk.PART) & 0xFFFFFFFF
+            if some and heard >> 32 & read(book, bk.CHILD, at + bk.WORD):
                 ahead = judge(
                     book, reals, entries.base, entries.codes, entries.hope, entries.lines, ctx,
                     row, child,
@@ -1146,7 +1154,7 @@ def bring_runs(book: np.ndarray, row: np.ndarray) -> None:
         at = heard_at(book, row[ENDS + line])
         part = read(book, bk.SOUND, 2 * look(book, at + bk.FROM))
         if part >= 0:
-            fetch(book, int(book[bk.TELLING_START]) + part * n_shapes, n_shapes + 1)
+            fetch(book, int(book[bk.TELLING_START]) + part * n_shapes, n_shapes + 16)
 
 
 @jit_borrowing
@@ -1160,7 +1168,7 @@ def bring_telling(book: np.ndarray, row: np.ndarray) -> None:
             low = read(book, bk.TELLING_START, part * n_shapes)
             stop = read(book, bk.TELLING_START, (part + 1) * n_shapes)
             at = int(book[bk.TELLING]) + 4 * low
-            fetch(book, at, 4 * min(stop - low, _MOST_BROUGHT))
+            fetch(book, at, 4 * min(stop - low, _MOST_BROUGHT) + 15)
 
 
 @jit_borrowing
@@ -1191,7 +1199,6 @@ def fill_masks(
     units: np.ndarray,
     without: np.ndarray,
     found: np.ndarray,
-    patch_found: np.ndarray,
     patches: np.ndarray,
     patch_drop: np.ndarray,
     patch_extra: np.ndarray,
@@ -1221,7 +1228,7 @@ def fill_masks(
     of a line, and the number of the line, its state being in `row`.
     """
     entries = Entries(
-        base, codes, hope, lines, deep, units, without, found, patch_found, patches, patch_drop,
+        base, codes, hope, lines, deep, units, without, found, patches, patch_drop,
         patch_extra, patch_outlook, used, scratch,
     )  # fmt: skip
     need = used[U_NEED:]
@@ -1287,10 +1294,8 @@ def fill_masks(
         key = int(after_word) | int(closes) << 1 | ctx[C_FORMS] << 2 | int(at_start) << 5
         a = row[BUDGET] | row[LINE] << 32 | key << 38 | row[CUT] << 44
         c = row[SEASON] | ready << 24 | start << 56
-        at = find_key(patch_found, a, c)
-        if at >= 0:
-            patch = int(patch_found[at, 2])
-        else:
+        patch = find_key(patches, a, c)
+        if patch < 0:
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
             patch = add_patch(book, reals, entries, row, at_start, ctx, a, c)
@@ -1301,11 +1306,14 @@ def fill_masks(
                 book, base, codes, lines, ctx, row, at_start, units[entry[b]], scratch
             )
         if n_found == 0:
-            for i in range(patches[patch, P_DROP], patches[patch, P_DROP_STOP]):
-                drop[n_drop] = patch_drop[i]
+            for i in range(look_at(patches, patch, P_DROP), look_at(patches, patch, P_DROP_STOP)):
+                drop[n_drop] = look(patch_drop, i)
                 n_drop += 1
-            for i in range(patches[patch, P_EXTRA], patches[patch, P_EXTRA_STOP]):
-                extra[n_extra], extra_outlook[n_extra] = patch_extra[i], patch_outlook[i]
+            for i in range(look_at(patches, patch, P_EXTRA), look_at(patches, patch, P_EXTRA_STOP)):
+                extra[n_extra], extra_outlook[n_extra] = (
+                    look(patch_extra, i),
+                    look(patch_outlook, i),
+                )
                 n_extra += 1
         else:
             if not at_start:

@@ -127,16 +127,18 @@ def _nodes(
     several = below_roots & ~alone & ~has_other
     deep = [np.flatnonzero(several & at_start), np.flatnonzero(several & ~at_start)]
     # Sieves of the parts of the words below: of each unit first, then of each node's range.
-    sieve = np.zeros(len(n_sounds) + 1, np.uint32)
-    heard = np.uint32(1) << (sound_part & 31).astype(np.uint32)
-    np.bitwise_or.at(sieve, np.repeat(np.arange(len(n_sounds)), n_sounds), heard)
-    of_unit = sieve[np.where(is_word, tables.word, -1)]
+    sieves = np.zeros((2, len(n_sounds) + 1), np.int32)
+    heard_by = np.repeat(np.arange(len(n_sounds)), n_sounds)
+    one = np.int32(1)
+    np.bitwise_or.at(sieves[0], heard_by, one << (sound_part & 31))
+    np.bitwise_or.at(sieves[1], heard_by, one << (sound_part >> 5) % 31)
+    of_unit = np.append(sieves[:, np.where(is_word, tables.word, -1)], [[0], [0]], axis=1)
     for nodes in deep:
         says[nodes] = -1 - np.arange(len(nodes))
         if len(nodes):
             bounds = np.stack([tables.lo[nodes], tables.hi[nodes]], axis=1).reshape(-1)
-            ranges = np.bitwise_or.reduceat(np.append(of_unit, np.uint32(0)), bounds)
-            part[nodes] = ranges[::2].view(np.int32)
+            ranges = np.bitwise_or.reduceat(of_unit, bounds, axis=1)
+            part[nodes], word[nodes] = ranges[:, ::2]
     child = np.stack([tables.token, says, part, word], axis=1)
     deep_start = np.cumsum([0, *(len(nodes) for nodes in deep)])
     return node, child, deep_start, np.concatenate(deep)
@@ -480,8 +482,7 @@ class Boundary:
             units=np.zeros((16, n_slots), np.int16),
             without=np.zeros((16, n_slots), np.float32),
             found=_slots(256),
-            patch_found=_slots(2 * _PATCHES),
-            patch=np.zeros((_PATCHES, 5), np.int32),
+            patch=_slots(2 * _PATCHES, 8),
             drop=np.zeros(_DROPS + 2 * n_order, np.int32),
             extra=np.zeros(_EXTRAS + 2 * n_order, np.int32),
             extra_outlook=np.zeros(_EXTRAS + 2 * n_order, np.float32),
@@ -582,9 +583,11 @@ class Boundary:
             used[kb.U_ENTRIES] -= 1
 
 
-def _slots(size: int) -> np.ndarray:
+def _slots(size: int, width: int = 3) -> np.ndarray:
     """A table for `kernels.boundary.find_key`, empty."""
-    return np.full((size, 3), -1, np.int64)
+    table = bk.aligned(size * width, np.int64).reshape(size, width)
+    table[:] = -1
+    return table
 
 
 def _grown(array: np.ndarray, size: int) -> np.ndarray:

@@ -33,7 +33,7 @@ from constrained_gpt.lexicon.typography import (
 from constrained_gpt.lexicon.vocabulary import Lexicon
 
 POLICIES = ("all", "any")
-_VERSION = 11  # of the arrays on disk; raise it when their meaning changes
+_VERSION = 12  # of the arrays on disk; raise it when their meaning changes
 
 
 class Spelling(Protocol):
