@@ -97,8 +97,9 @@ def _tells(
     first = (spot.astype(np.int64) >> 2) * (int(of.max(initial=0)) + 1) + of  # token and type
     # A word of several parts may be refused for one of them; it is not counted on.
     alone = np.bincount(word)[word] == 1
-    pairs = np.unique(np.stack([first[alone], part[alone]], axis=1), axis=0)
-    groups, parts = np.unique(pairs[:, 0], return_counts=True)
+    n_parts = int(part.max(initial=0)) + 1
+    pairs = np.unique(first[alone] * n_parts + part[alone])
+    groups, parts = np.unique(pairs // n_parts, return_counts=True)
     at = np.minimum(np.searchsorted(groups, first), max(len(groups) - 1, 0))
     known = (groups[at] == first) if len(groups) else np.zeros(len(first), bool)
     safe = known & (np.where(known, parts[at] if len(parts) else 0, 0) > most)

@@ -6,8 +6,11 @@ cannot be met. Knows no model. Called by `generate`, the adapters and the tests.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import hashlib
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -17,9 +20,9 @@ from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice import season_automaton, trie
 from constrained_gpt.lattice.alive import Alive
 from constrained_gpt.lattice.boundary import book_of
-from constrained_gpt.lattice.compiled import Compiled, Sounds, joined, rules_of
+from constrained_gpt.lattice.compiled import Compiled, joined, rules_of
 from constrained_gpt.lattice.lattice import Lattice, LatticeError, style_table
-from constrained_gpt.lattice.rules import Rules
+from constrained_gpt.lattice.rules import Rules, WordSounds
 from constrained_gpt.lattice.season_automaton import SeasonAutomaton
 from constrained_gpt.lexicon import kigo as kigo_rules
 from constrained_gpt.lexicon.form import Form
@@ -89,13 +92,27 @@ def compile(
     if kept is not None:
         compiled = Compiled(form, typography, kept)
     else:
-        compiled = _compiled(form, lexicon, tokenizer, policy, typography, end)
+        with _no_garbage():
+            compiled = _compiled(form, lexicon, tokenizer, policy, typography, end)
     lattice = Lattice(compiled, end=end, n_vocab=tokenizer.n_vocab, content_hash=key)
     if kept is None:
         lattice.prepare()
         if use_cache:
             cache.save_arrays("lattice", key, {**compiled.arrays, **lattice.kept()})
     return lattice
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Python does not look for cycles meanwhile: of some 500,000 lists and tuples none is in one,
+    and each search through them all takes as long as making a fair part of them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _compiled(
@@ -122,7 +139,8 @@ def _compiled(
             part.append(parts.setdefault(heard_part, len(parts)))
             onset.append(onsets.setdefault(heard_onset, len(onsets)))
         start.append(len(part))
-    heard = Sounds([*parts], [*onsets], *(np.array(a, np.int32) for a in (start, part, onset)))
+    numbers = tuple(np.array(a, np.int32) for a in (start, part, onset))
+    heard = WordSounds([*parts], [*onsets], *numbers)
     rules = rules_of(
         form, typography, bits=bits, column=column, dangling=dangling, sounds=heard, season=season
     )
@@ -130,7 +148,6 @@ def _compiled(
     if not alive.line_start(0, 0, 0, frozenset()):
         raise LatticeError(_diagnose(form, rules, typography))
     tables = _tables(rules, built, typography)
-    numbers = tuple(np.array(a, np.int32) for a in (start, part, onset))
     learned = alive.learned()
     arrays = {
         "book": book_of(tables, rules, alive, numbers, len(parts), tokenizer.n_vocab),
@@ -226,9 +243,10 @@ def _check_spelling(
     tokenizer: Spelling, texts: list[str], tokens: list[list[int]], typography: Typography
 ) -> None:
     """Units must be spelled the same in company as alone, or paths would not be canonical."""
-    by_text = dict(zip(texts, tokens, strict=False))
     word = next(t for t in texts if t.startswith(" "))
     start = word[1:]
+    used = (word, start, "\n", *(m.text for m in typography.marks))
+    by_text = {text: tokens[texts.index(text)] for text in used}
     for mark in [*(m.text for m in typography.marks), ""]:
         for after in (word, "\n" + start):
             pieces = [

@@ -15,7 +15,7 @@ import numpy as np
 from constrained_gpt.kernels import book as bk
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.lattice.alive import Alive
-from constrained_gpt.lattice.rules import Rules, Sound
+from constrained_gpt.lattice.rules import Rules, Sound, WordSounds
 from constrained_gpt.lattice.season_automaton import SeasonAutomaton
 from constrained_gpt.lexicon.form import Form
 from constrained_gpt.lexicon.kireji import find_cuts
@@ -28,32 +28,6 @@ class Names:
     def __init__(self, parts: Sequence[str], onsets: Sequence[str]) -> None:
         self.parts = {part: i for i, part in enumerate(parts)}
         self.onsets = {onset: i for i, onset in enumerate(onsets)}
-
-
-class Sounds(Sequence[tuple[Sound, ...]]):
-    """The sounds of every word, by name, out of numbers."""
-
-    def __init__(
-        self,
-        parts: Sequence[str],
-        onsets: Sequence[str],
-        start: np.ndarray,
-        part: np.ndarray,
-        onset: np.ndarray,
-    ) -> None:
-        self._parts, self._onsets = parts, onsets
-        self._start, self._part, self._onset = start.tolist(), part.tolist(), onset.tolist()
-
-    def __len__(self) -> int:
-        return len(self._start) - 1
-
-    def __getitem__(self, word):  # type: ignore[no-untyped-def]
-        if not 0 <= word < len(self):
-            raise IndexError(word)
-        return tuple(
-            (self._parts[self._part[i]], self._onsets[self._onset[i]])
-            for i in range(self._start[word], self._start[word + 1])
-        )
 
 
 def joined(names: Sequence[str]) -> np.ndarray:
@@ -100,7 +74,7 @@ class Compiled:
             bits=self.arrays["type_bits"][of],
             column=tables["type_column"][of],
             dangling=tables["shape_dangles"][tables["type_shape"][of]] != 0,
-            sounds=Sounds(
+            sounds=WordSounds(
                 split(self.arrays["parts"]),
                 split(self.arrays["onsets"]),
                 np.append(heard[:1, bk.FROM], heard[:, bk.TO]),

@@ -20,6 +20,36 @@ Sounds = frozenset[Sound]
 NO_SOUNDS: Sounds = frozenset()
 
 
+class WordSounds(Sequence[tuple[Sound, ...]]):
+    """The sounds of every word, by name, out of numbers.
+
+    parts, onsets: their names. start: int32 (words + 1,), the range of each word in part and onset,
+    int32 both.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[str],
+        onsets: Sequence[str],
+        start: np.ndarray,
+        part: np.ndarray,
+        onset: np.ndarray,
+    ) -> None:
+        self.parts, self.onsets = parts, onsets
+        self.start, self.part, self.onset = start, part, onset
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    def __getitem__(self, word):  # type: ignore[no-untyped-def]
+        if not 0 <= word < len(self):
+            raise IndexError(word)
+        return tuple(
+            (self.parts[self.part[i]], self.onsets[self.onset[i]])
+            for i in range(self.start[word], self.start[word + 1])
+        )
+
+
 @dataclass(frozen=True)
 class Rules:
     """lines: syllables a line. bits: int64 (words,), bit s set if the word may have s syllables.
@@ -47,34 +77,52 @@ class Rules:
     by_part: dict[str, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
-        stacked = np.stack([self.bits, self.column, self.dangling.astype(np.int64)], axis=1)
-        types, type_of = np.unique(stacked, axis=0, return_inverse=True)
+        by = np.lexsort((self.dangling, self.column, self.bits))
+        first = np.zeros(len(by), bool)  # of its type
+        first[:1] = True
+        for of in (self.bits, self.column, self.dangling):
+            first[1:] |= of[by[1:]] != of[by[:-1]]
+        type_of = np.empty(len(by), np.int32)
+        type_of[by] = np.cumsum(first) - 1
+        types = by[first]
         set_ = object.__setattr__
-        set_(self, "type_of", np.ascontiguousarray(type_of.reshape(-1), np.int32))
-        set_(self, "type_bits", np.ascontiguousarray(types[:, 0]))
-        set_(self, "type_column", np.ascontiguousarray(types[:, 1], np.int32))
-        set_(self, "type_dangling", types[:, 2].astype(bool))
-        by_part: dict[str, list[int]] = {}
-        for word, sounds in enumerate(self.sounds):
-            for part in {part for part, _ in sounds}:
-                by_part.setdefault(part, []).append(word)
-        set_(self, "by_part", {p: np.array(w, np.int32) for p, w in by_part.items()})
+        set_(self, "type_of", type_of)
+        set_(self, "type_bits", self.bits[types].astype(np.int64))
+        set_(self, "type_column", self.column[types].astype(np.int32))
+        set_(self, "type_dangling", self.dangling[types].astype(bool))
+        words, parts, names = self._parts_of_words()
+        by = np.argsort(parts, kind="stable")
+        groups = np.split(words[by], np.cumsum(np.bincount(parts, minlength=len(names)))[:-1])
+        set_(self, "by_part", {p: w for p, w in zip(names, groups, strict=True) if len(w)})
+
+    def _parts_of_words(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Each word with each of its rhyme parts once: int32 (n,) word, int64 (n,) part, by word;
+        the names of the parts."""
+        if isinstance(self.sounds, WordSounds):
+            words = np.repeat(np.arange(len(self.sounds)), np.diff(self.sounds.start))
+            pairs = np.unique(words * max(len(self.sounds.parts), 1) + self.sounds.part)
+            words, parts = np.divmod(pairs, max(len(self.sounds.parts), 1))
+            return words.astype(np.int32), parts, list(self.sounds.parts)
+        numbers: dict[str, int] = {}
+        listed = [
+            (word, numbers.setdefault(part, len(numbers)))
+            for word, heard in enumerate(self.sounds)
+            for part in sorted({part for part, _ in heard})
+        ]
+        words, parts = np.array(listed, np.int64).reshape(-1, 2).T
+        return words.astype(np.int32), parts, list(numbers)
 
     @cached_property
     def most_parts(self) -> int:
         """The most rhyme parts that one word has."""
-        return max((len({part for part, _ in heard}) for heard in self.sounds), default=1)
+        words, _, _ = self._parts_of_words()
+        return int(np.bincount(words).max(initial=0)) if len(self.sounds) else 1
 
     def single_parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Words with one rhyme part, and its number: int64 (n,) both."""
-        number = {part: i for i, part in enumerate(self.by_part)}
-        pairs = []
-        for word, heard in enumerate(self.sounds):
-            own = {part for part, _ in heard}
-            if len(own) == 1:
-                pairs.append((word, number[own.pop()]))
-        words, parts = np.array(pairs, np.int64).reshape(-1, 2).T
-        return words, parts
+        words, parts, _ = self._parts_of_words()
+        single = np.bincount(words, minlength=1)[words] == 1
+        return words[single].astype(np.int64), parts[single]
 
     def after(self, budget: int) -> np.ndarray:
         """The budget (a bit set) after a word of each type: int64 (types,)."""
