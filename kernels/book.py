@@ -98,7 +98,7 @@ def written(scalars: Mapping[str, int], tables: Mapping[str, np.ndarray]) -> np.
 def aligned(size: int, dtype: type) -> np.ndarray:
     """An array of so many numbers, not filled, at the beginning of a cache line."""
     width = np.dtype(dtype).itemsize
-    whole = np.empty(size + 64 // width, dtype)
+    whole: np.ndarray = np.empty(size + 64 // width, dtype)
     skip = -whole.ctypes.data % 64 // width
     return whole[skip : skip + size]
 
