@@ -4,8 +4,9 @@ An *entry* is what may begin a unit when nothing is pending: it depends on the l
 left, whether season word and cut are there, and on nothing that is new in every poem. What is
 special to a state is a *patch*: a few tokens taken away or added (a season phrase half said, a
 mark just written). What rhymes with earlier lines is worked out at once, at the price of the words
-that rhyme. Knows neither text nor models. Its slow twin is `Lattice.candidates`; the twins of the
-parts stand in `reference_boundary`. Called by `constrained_gpt.lattice.boundary`.
+that rhyme, and what goes on inside a word at the price of a node's children. New states read what
+no cache holds, so rows ask for it some rows ahead (`bring`). Knows neither text nor models. Its
+slow twin is `Lattice.candidates`. Called by `constrained_gpt.lattice.boundary`.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ _MOST_BROUGHT = 32  # of the children of a node, and of the words that rhyme wit
 class Entries(NamedTuple):
     """What grows: entries and patches found so far, and what Python has worked out for them.
 
-    base: int64 (bases, B_AFTER + 2 * shapes), see `judging`'s B_* (B_CLOSES: how many shapes may end the line),
-    then what may remain after a word of each shape, then the shapes that may end the line.
+    base: int64 (bases, B_AFTER + 2 * shapes), see `judging.B_ENTRY` and what follows it (B_CLOSES:
+    how many shapes may end the line), then what may remain after a word of each shape, then the shapes that may end the line.
     codes: int16 (bases, types), see `word_may`, for the season state that a break leaves. hope:
     float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines:
     int64 (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word,
