@@ -83,7 +83,8 @@ class Entries(NamedTuple):
     """What grows: entries and patches found so far, and what Python has worked out for them.
 
     base: int64 (bases, B_AFTER + 2 * shapes), see `judging.B_ENTRY` and what follows it (B_CLOSES:
-    how many shapes may end the line), then what may remain after a word of each shape, then the shapes that may end the line.
+    how many shapes may end the line), then what may remain after a word of each shape, then the
+    shapes that may end the line.
     codes: int16 (bases, types), see `word_may`, for the season state that a break leaves. hope:
     float64 (bases, 4 * shapes): the outlook, season word missing or there, then exp of it. lines:
     int64 (n, ...), for a line after certain crucial sounds: `alive.LineTable`'s mid and next_word,
