@@ -1,4 +1,5 @@
-"""The one place with numba options. Without numba the kernels run as plain Python, slowly.
+"""The one place with numba options. Without numba what needs no vector instructions runs as plain
+Python, slowly; masks need it.
 
 Every kernel is compiled with the same options: cached on disk, releasing the GIL, IEEE arithmetic
 (no fastmath: a seed must name a poem on every path). What lies on disk is known by the sources of
