@@ -155,12 +155,12 @@ def test_modules_open_by_saying_what_they_do() -> None:
 
 
 def test_numba_options_stand_in_one_place() -> None:
-    """`_simd` writes instructions with numba's own tools, and compiles nothing."""
+    """`_simd` and `_threads` write instructions with numba's own tools, and compile nothing."""
     users = {
         name: [i for i in imported if _within(i, "numba")] for name, imported in IMPORTS.items()
     }
-    writer = users.pop("constrained_gpt.kernels._simd")
-    assert set(writer) <= {"numba.core", "numba.core.registry", "numba.extending"}
+    writers = [users.pop(f"constrained_gpt.kernels.{name}") for name in ("_simd", "_threads")]
+    assert set().union(*writers) <= {"numba.core", "numba.core.registry", "numba.extending"}
     assert [name for name, used in users.items() if used] == ["constrained_gpt.kernels._jit"]
 
 
