@@ -139,16 +139,17 @@ def _penalise(b, inside, history, penalty, rank, masks, scores):  # type: ignore
 @jit
 def sample_masked(  # type: ignore[no-untyped-def]
     thread, threads, barrier, logits, row_of, extra_logits, whole, order, rank, masks, norm,
-    history, uniforms, temperature, top_k, top_p, min_p, penalty, lookahead, guide, guide_row, scratch,
-    tokens, log_p, log_q, log_mass, ahead,
+    history, uniforms, temperature, top_k, top_p, min_p, penalty, lookahead, guide, guide_row,
+    scratch, tokens, log_p, log_q, log_mass, ahead,
 ):  # fmt: skip
     """Draw one token per row into `tokens` (int64), with its log-probabilities; for a `Team`.
 
     logits: float32 (., W), of the tokens order[0], order[1], ... (`whole` False) or of all tokens
     by id (True); row_of: int64 (B,), the row of logits that is each one's; extra_logits: float32,
-    of masks.extra_token (not read if `whole`). order: int32 (S,); rank: int32 (V,), a token's place in it or -1. masks: `mask.Masks`; the candidates and
-    their sequence are defined there. norm: float64 (B,), log sum exp of the row's full logits, or
-    nan where that is not known: log_p and log_mass are nan then.
+    of masks.extra_token (not read if `whole`). order: int32 (S,); rank: int32 (V,), a token's place
+    in it or -1. masks: `mask.Masks`; the candidates and their sequence are defined there. norm:
+    float64 (B,), log sum exp of the row's full logits, or nan where that is not known: log_p and
+    log_mass are nan then.
     history: int64 (B, H), tokens already written, padded with -1. uniforms: float64 (B,) in [0, 1).
     temperature 0 takes the likeliest candidate (the first of a tie). lookahead: whether the masks'
     outlook is added after the temperature; log_q accounts for it. guide: float32 (G, S + 1), added
