@@ -5,7 +5,8 @@
 Every strategy writes the same number of poems for prompts that were set aside (none was used to
 learn the look-ahead or to choose defaults), and pays the same for each: `budget` drafts, or
 particles, or beams. Importance resampling ("IR") of whole drafts is what plain draws can do with
-the same work towards the same target. Nothing forbids function words at line ends here. Writes
+the same work towards the same target. Nothing forbids function words at line ends here. ± is one
+standard error, that of distinct-2 by the jackknife. Writes
 bench/results/strategies.json and strategies.png, prints a table and, last, JSON. --human measures
 poems of people (a file as of `haiku eval`) by the same yardstick, where that can be: no log p.
 """
@@ -104,7 +105,7 @@ def measured(texts: list[str], log_p: np.ndarray | None) -> dict[str, float]:
     }
     for n in (1, 2):
         share = diversity.distinct([one.keys for one in counted], n)
-        found[f"distinct_{n}"] = float("nan") if share is None else share[0]
+        found[f"distinct_{n}"], found[f"distinct_{n}_error"] = share or (float("nan"),) * 2
     if log_p is not None:
         found["log_p"] = float(log_p.mean())
         found["standard_error"] = float(log_p.std(ddof=1) / np.sqrt(len(log_p)))
@@ -194,8 +195,8 @@ def main() -> None:
             print(
                 f"{name:22} {budget:3}  rows {row['rows_a_poem']:6.1f}  log p {row['log_p']:6.1f} "
                 f"± {row['standard_error']:.1f}  function ends {row['function_ends']:5.1%}  "
-                f"distinct {row['distinct_poems']:4.0%}  distinct-2 {row['distinct_2']:.3f}  "
-                f"{row['seconds_a_poem']:.2f} s",
+                f"distinct {row['distinct_poems']:4.0%}  distinct-2 {row['distinct_2']:.3f} "
+                f"± {row['distinct_2_error']:.3f}  {row['seconds_a_poem']:.2f} s",
                 flush=True,
             )
     kept = [json.loads(file.read_text("utf-8")) for file in asked.keep]

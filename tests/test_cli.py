@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 
 import constrained_gpt
 from constrained_gpt import cli
+from constrained_gpt.cli import write
+from constrained_gpt.cli.output import Bar
 from constrained_gpt.lexicon import Form, UserWords, report_schema, validate
 
 GOOD = "An old silent pond\nA frog jumps into the pond\nSplash! Silence again"
@@ -633,8 +635,8 @@ def test_write_hands_on_only_what_was_given(
 
 def test_every_option_is_a_parameter_of_generate() -> None:
     parameters = inspect.signature(constrained_gpt.generate).parameters
-    assert {*cli._WRITE, *cli._WRITE_WHOLE, "form", "unique", "progress"} <= set(parameters)
-    assert {*cli._WRITE, "form"} <= set(inspect.signature(constrained_gpt.stream).parameters)
+    assert {*write.OPTIONS, *write.WHOLE, "form", "unique", "progress"} <= set(parameters)
+    assert {*write.OPTIONS, "form"} <= set(inspect.signature(constrained_gpt.stream).parameters)
 
 
 def test_write_several_kigo(calls: list[Any]) -> None:
@@ -724,13 +726,13 @@ class Terminal(io.StringIO):
 def test_progress_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, terminal = io.StringIO(), Terminal()
     monkeypatch.setattr(sys, "stderr", plain)
-    with cli._Bar(100) as bar:
+    with Bar(100) as bar:
         bar.update(50)
     monkeypatch.setattr(sys, "stderr", terminal)
-    with cli._Bar(4) as bar:  # too few to be worth one
+    with Bar(4) as bar:  # too few to be worth one
         bar.update(2)
     assert plain.getvalue() == terminal.getvalue() == ""
-    with cli._Bar(100) as bar:
+    with Bar(100) as bar:
         bar.update(50)
         assert bar.bar.n == 50
     assert "/100" in terminal.getvalue()

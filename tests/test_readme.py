@@ -63,7 +63,7 @@ def test_shell_commands_exist(code: str) -> None:
             for name in (a.partition("=")[0] for a in arguments if "=" in a):
                 assert re.search(rf"^{name} *\?=", makefile, re.MULTILINE), line
         elif program == "haiku":
-            cli._parser().parse_args(arguments)
+            cli.parser_of().parse_args(arguments)
         else:
             assert program == "pip", line
 

@@ -55,11 +55,11 @@ def losses(model: torch.nn.Module, batch: Batch, distil: float = 0.0) -> torch.T
     """
     hidden = model.hidden(batch.x, batch.states)  # type: ignore[operator]  # (B, T, C)
     logits = model.lm_head(hidden[batch.counts])  # type: ignore[operator]  # (tokens, V)
-    hard = F.cross_entropy(logits.float(), batch.y[batch.counts], reduction="none")
+    log_p = logits.float().log_softmax(-1)
+    hard = F.nll_loss(log_p, batch.y[batch.counts], reduction="none")
     if not distil or batch.thought_ids is None or batch.thought_p is None:
         return hard
-    log_p = logits.float().log_softmax(-1).gather(1, batch.thought_ids)  # (tokens, K)
-    soft = -(batch.thought_p * log_p).sum(1)
+    soft = -(batch.thought_p * log_p.gather(1, batch.thought_ids)).sum(1)
     share = distil * (batch.thought_p.sum(1) > 0)
     return (1 - share) * hard + share * soft
 
