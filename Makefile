@@ -35,7 +35,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -
 help:
 	@sed -n '/^# One/,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-haiku: $(VENV)/.core $(VENV)/.weights
+haiku: $(VENV)/.core
 	@$(BIN)/haiku write -n "$$HAIKU_N" $${HAIKU_SEASON:+--season "$$HAIKU_SEASON"} \
 	  $${HAIKU_SEED:+--seed "$$HAIKU_SEED"} -- "$$HAIKU_PROMPT"
 

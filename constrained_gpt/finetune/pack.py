@@ -26,19 +26,30 @@ def pack(
     What a LoRA run learned is smaller as an adapter: `haiku export`.
     """
     checkpoint = load(ckpt)
-    content = torch.load(ckpt, map_location="cpu", weights_only=True, mmap=True)
-    said = content.get("config") or {}
     folder = Path(out)
-    about = {"steps": content.get("iter_num")}
-    model = said.get("model")
-    if not isinstance(model, str) or not (Path(model) / "tokenizer.json").is_file():
-        raise ValueError(
-            f"{ckpt} does not say in which folder its tokens are; pack a run of `haiku finetune` "
-            "that began with --init FOLDER, or use `haiku export`"
-        )
+    steps, tokens = _history(Path(ckpt))
+    about = {"steps": steps}
     save_boxed(
-        folder, checkpoint.config, checkpoint.arrays, load_tokenizer_file(Path(model)),
+        folder, checkpoint.config, checkpoint.arrays, load_tokenizer_file(tokens),
         dtype=dtype, prompt_style=checkpoint.prompt_style, about=about,
     )  # fmt: skip
     size = sum(path.stat().st_size for path in folder.iterdir())
     return {"out": str(folder), "bytes": size, **about}
+
+
+def _history(ckpt: Path) -> tuple[int, Path]:
+    """Steps of a run and of those that it went on from, and the folder where their tokens are."""
+    steps, at = 0, ckpt
+    while at.is_file():
+        content = torch.load(at, map_location="cpu", weights_only=True, mmap=True)
+        steps += int(content.get("iter_num") or 0)
+        model = (content.get("config") or {}).get("model")
+        if not isinstance(model, str) or Path(model) == at:
+            break
+        at = Path(model)
+    if not (at / "tokenizer.json").is_file():
+        raise ValueError(
+            f"{ckpt} does not say in which folder its tokens are; pack a run of `haiku finetune` "
+            "that began with --init FOLDER, or use `haiku export`"
+        )
+    return steps, at
