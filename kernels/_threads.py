@@ -86,7 +86,7 @@ def _lent(context: Any, builder: Any, kind: Any, value: Any) -> Any:
         array.meminfo = ir.Constant(array.meminfo.type, None)
         array.parent = ir.Constant(array.parent.type, None)
         return array._getvalue()
-    if isinstance(kind, types.BaseTuple):
+    if isinstance(kind, types.BaseTuple):  # type: ignore[attr-defined]
         for i, part in enumerate(kind):
             lent = _lent(context, builder, part, builder.extract_value(value, i))
             value = builder.insert_value(value, lent, i)
