@@ -160,7 +160,7 @@ def test_any_row_is_quantised_or_seen(values: list[float]) -> None:
     else:
         assert np.isfinite(scale)
         # a row too small to be divided by becomes zeros
-        assert (np.abs(q * np.float64(scale) - x) <= 0.51 * scale + 2e-36).all()
+        assert (np.abs(q * np.float64(scale) - x) <= 0.51 * scale + 6.1e-36).all()
 
 
 def test_weights_come_back() -> None:
