@@ -27,8 +27,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from constrained_gpt.kernels import reference
 from constrained_gpt.kernels._team import BARRIER, shared_team
+from constrained_gpt.kernels.log_norm import log_sum_exp_rows, panel_room, sequence
 from constrained_gpt.kernels.mask import Masks, allocate_token_bitmask, apply_token_bitmask_inplace
-from constrained_gpt.kernels.sampling import log_sum_exp_rows, sample_masked
+from constrained_gpt.kernels.sampling import sample_masked
 
 N_WORDS, SMALL, ROWS = 50_000, 2_000, 64
 TEMPERATURE, TOP_P = 0.9, 0.9
@@ -64,6 +65,8 @@ class World:
         self.rank[self.order] = np.arange(len(self.order))
         self.team = shared_team()
         self._scratch = np.empty((self.team.threads, 2, vocab + 1024), np.float32)
+        self._sequence = sequence(self.order, vocab)
+        self._panels = panel_room(self.team.threads, vocab)
         self._nothing = np.zeros((ROWS, 0), np.int64)
         self._out = (np.zeros(ROWS, np.int64), *(np.empty(ROWS) for _ in range(4)))
         self._norm = np.full(ROWS, np.nan)
@@ -73,11 +76,11 @@ class World:
         norm = self._norm
         if whole:
             norm = np.empty(ROWS)
-            self.team.run(log_sum_exp_rows, self.logits, self._scratch[:, 0], norm)
+            self.team.run(log_sum_exp_rows, self.logits, self._sequence, self._panels, norm)
         arguments = (
-            self.logits if whole else self.slice, self.extra, whole, self.order, self.rank,
-            self.masks, norm, self._nothing, uniforms, TEMPERATURE, 0, TOP_P, 0.0, 1.0, False,
-            np.zeros((1, 1), np.float32), np.full(ROWS, -1), self._scratch, *self._out,
+            self.logits if whole else self.slice, np.arange(ROWS), self.extra, whole, self.order,
+            self.rank, self.masks, norm, self._nothing, uniforms, TEMPERATURE, 0, TOP_P, 0.0, 1.0,
+            False, np.zeros((1, 1), np.float32), np.full(ROWS, -1), self._scratch, *self._out,
         )  # fmt: skip
         if module is None:
             self.team.run(sample_masked, *arguments)

@@ -97,9 +97,9 @@ def mask_and_draw(lattice: Lattice, n_steps: int) -> tuple[float, float, float]:
             uniforms = rng.random(ROWS)
             drawn = time.perf_counter()
             team.run(
-                sample_masked, logits, extra, False, order, rank, masks, norm, history, uniforms,
-                0.9, 0, 0.9, 0.0, 1.0, True, np.zeros((1, 1), np.float32), np.full(ROWS, -1),
-                scratch, *out,
+                sample_masked, logits, np.arange(ROWS), extra, False, order, rank, masks, norm,
+                history, uniforms, 0.9, 0, 0.9, 0.0, 1.0, True, np.zeros((1, 1), np.float32),
+                np.full(ROWS, -1), scratch, *out,
             )  # fmt: skip
             ended = time.perf_counter()
             if again:

@@ -83,8 +83,9 @@ def products(  # type: ignore[no-untyped-def]
         tiles_close()
     meet(barrier[BARRIER * threads :], threads)
     kd.head_logits(
-        thread, threads, barrier, codes, scales, room, np.arange(rows), need, np.arange(rows), out
-    )
+        thread, threads, barrier, codes, scales, room, np.arange(rows), need, np.arange(rows + 1),
+        np.arange(rows), out, len(scales), np.zeros((2, 0, 0), np.float32), np.zeros(0),
+    )  # fmt: skip
 
 
 @jit
@@ -108,7 +109,9 @@ class Step:
         self.engine, self.lattice = engine, lattice
         self.options = Options(temperature=1.0, min_p=None)
         prompt = engine.tokenizer.encode("all day the autumn rain " * PROMPT)[:PROMPT]
-        self.batch = batch = Batch(engine, lattice, prompt, 2 * rows + 2, whole=False)
+        self.batch = batch = Batch(
+            engine, lattice, prompt, 2 * rows + 2, whole=False, weighed=False
+        )
         for _ in range(MIDDLE):  # some poems of long words are finished by then
             ended = batch.push(batch.draw(self.options, rng.random(len(batch))).tokens)
             batch.select(np.flatnonzero(~ended))
@@ -187,7 +190,7 @@ class Step:
         batch.states[:] = self.states
         batch.push(self.tokens)
         batch.read()
-        sliced, extra = batch.logits.copy(), batch._extra.copy()
+        sliced, extra = batch._logits.copy(), batch._extra.copy()
         self._back()
         whole = engine.decode_step(batch.cache, self.tokens)
         batch.cache.lengths -= 1

@@ -51,7 +51,7 @@ POEMS = 20
 
 
 class Counted:
-    """An engine that counts the rows it reads."""
+    """An engine that counts the rows it is given to read."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -67,6 +67,10 @@ class Counted:
     def decode_slice(self, cache: Any, tokens: np.ndarray, *rest: Any, **more: Any) -> Any:
         self.rows += len(tokens)
         return self._engine.decode_slice(cache, tokens, *rest, **more)
+
+    def decode_weighed(self, cache: Any, tokens: np.ndarray, *rest: Any, **more: Any) -> Any:
+        self.rows += len(tokens)
+        return self._engine.decode_weighed(cache, tokens, *rest, **more)
 
 
 def write(

@@ -22,7 +22,8 @@ from .kernels import decoder as kd
 from .kernels._simd import tile_layout
 from .kernels._team import Team, shared_team
 from .kernels.attention import QUERIES, score_room
-from .kernels.int8 import LANES, PANEL, ROWS, pack, padded
+from .kernels.int8 import LANES, PANEL, ROWS, ZERO, pack, padded
+from .kernels.log_norm import sequence
 from .prefix_cache import PrefixCache, prompt_key
 from .slot_cache import Prefix, SlotCache, room_for_prefix
 from .tokenizer import Tokenizer
@@ -65,7 +66,8 @@ class Int8Engine(Engine):
         self._room: kd.Room | None = None
         self._lock = threading.Lock()  # the room is one
         self._prefixes: PrefixCache[Prefix] = PrefixCache()
-        self._packed: dict[bytes, tuple[Array, Array]] = {}
+        self._packed: dict[tuple[bytes, bool], tuple[Array, Array]] = {}
+        self._sums = np.empty(0, np.float32)
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Int8Engine:
@@ -119,7 +121,14 @@ class Int8Engine(Engine):
         new = checked_tokens(self, cache, tokens)
         known = self._states(states, new)
         with self._lock:
-            return self._logits(self._step(cache, new, known), np.arange(cache.batch))
+            first, of = cache.part(new * max(self.n_states, 1) + known)
+            room = self._room_for(len(first), cache.positions)
+            self._forward(
+                cache, new[first], known[first], cache.slots[first], cache.lengths[first], False,
+                room,
+            )  # fmt: skip
+            cache.advance()
+            return self._logits(room, of)
 
     def decode_slice(
         self,
@@ -133,29 +142,24 @@ class Int8Engine(Engine):
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens; the
         former in an array that the next call with this cache writes over."""
-        self._check(cache)
-        new = checked_tokens(self, cache, tokens)
-        known = self._states(states, new)
-        order, need, extra_start, extra_token = checked_slice(
-            self, cache.batch, order, prefix, extra_start, extra_token
-        )
-        model = self.model
-        by_need = np.argsort(-need, kind="stable")
-        extra = np.empty(len(extra_token), np.float32)
-        with self._lock:
-            codes, scales = self._output_layer(order)
-            wide = padded(int(need.max(initial=0)))
-            if cache.slices.size < cache.batch * wide:
-                cache.slices = np.empty(cache.batch * wide, np.float32)
-            out = cache.slices[: cache.batch * wide].reshape(cache.batch, wide)
-            room = self._room_for(cache.batch, cache.positions)
-            self._run(
-                kd.forward_slice, model.shape, model.weights, cache.arrays, new, known,
-                cache.slots, cache.prefix_length, cache.lengths, room, by_need, need[by_need],
-                codes, scales, out, model.head, model.head_scales, extra_start, extra_token, extra,
-            )  # fmt: skip
-            cache.advance()
-        return out, extra
+        asked = (order, prefix, extra_start, extra_token)
+        return self._slice(cache, tokens, asked, states, False)[:2]
+
+    def decode_weighed(
+        self,
+        cache: SlotCache,
+        tokens: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int32],
+        prefix: npt.NDArray[np.integer],
+        extra_start: npt.NDArray[np.int64],
+        extra_token: npt.NDArray[np.integer],
+        states: Array | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """As `decode_slice`, and log sum exp of each row's logits, of all tokens: float64 (B,), as
+        `kernels.log_norm` sums them in the `sequence` of the order (no token twice in it). They are
+        summed as they are made; those that nobody asked for are not written out."""
+        asked = (order, prefix, extra_start, extra_token)
+        return self._slice(cache, tokens, asked, states, True)
 
     # -- what they share --------------------------------------------------------------------
     def _check(self, cache: SlotCache) -> None:
@@ -172,11 +176,44 @@ class Int8Engine(Engine):
         known = checked_states(self, states, len(tokens))
         return np.zeros(len(tokens), np.int64) if known is None else known
 
-    def _step(self, cache: SlotCache, tokens: npt.NDArray[np.int64], states: Array) -> kd.Room:
-        room = self._room_for(cache.batch, cache.positions)
-        self._forward(cache, tokens, states, cache.slots, cache.lengths, False, room)
-        cache.advance()
-        return room
+    def _slice(
+        self, cache: SlotCache, tokens: Array, asked: tuple[Array, ...], states: Array | None,
+        weighed: bool,
+    ) -> tuple[Array, Array, Array]:  # fmt: skip
+        self._check(cache)
+        new = checked_tokens(self, cache, tokens)
+        known = self._states(states, new)
+        order, need, extra_start, extra_token = checked_slice(self, cache.batch, *asked)
+        model = self.model
+        extra = np.empty(len(extra_token), np.float32)
+        with self._lock:
+            first, of = cache.part(new * max(self.n_states, 1) + known)
+            many = len(first)
+            codes, scales = self._output_layer(order, every=weighed)
+            wide = padded(int(need.max(initial=0)))
+            if cache.slices.size < cache.batch * wide:
+                cache.slices = np.empty(cache.batch * wide, np.float32)
+            out = cache.slices[: cache.batch * wide].reshape(cache.batch, wide)
+            if many < cache.batch:  # as many as any that is like it
+                most = np.zeros(many, np.int64)
+                np.maximum.at(most, of, need)
+                need = most
+            by_need = np.argsort(-need, kind="stable")
+            norms = np.empty(many if weighed else 0)
+            room = self._room_for(many, cache.positions)
+            self._run(
+                kd.forward_slice, model.shape, model.weights, cache.arrays, new[first],
+                known[first], cache.slots[first], cache.prefix_length, cache.lengths[first], room,
+                by_need, need[by_need], *_copies(by_need, of), codes, scales, out, self.n_vocab,
+                self._panels(many, len(scales)), norms, model.head, model.head_scales,
+                extra_start, extra_token, of, extra,
+            )  # fmt: skip
+            cache.advance()
+        if weighed:
+            by_row = np.empty(many)
+            by_row[by_need] = norms
+            norms = by_row[of]
+        return out, extra, norms
 
     def _forward(
         self, cache: SlotCache, tokens: Array, states: Array, slots: Array, filled: Array,
@@ -188,17 +225,24 @@ class Int8Engine(Engine):
             cache.prefix_length, filled, prefill, room,
         )  # fmt: skip
 
-    def _logits(self, room: kd.Room, rows: Array) -> npt.NDArray[np.float32]:
+    def _logits(self, room: kd.Room, of: Array) -> npt.NDArray[np.float32]:
+        """Those of all tokens: row b's from the bytes of row of[b], each of which is somebody's."""
         codes, scales = self._output_layer(None)
+        rows = np.unique(of)
         need = np.full(len(rows), len(scales), np.int64)
-        return self._head(room, rows, need, codes, scales)[:, : self.n_vocab]
+        out = np.empty((len(of), len(scales)), np.float32)
+        self._run(
+            kd.head_logits, codes, scales, room, rows, need, *_copies(rows, of), out, len(scales),
+            self._panels(0, 0), np.empty(0),
+        )  # fmt: skip
+        return out[:, : self.n_vocab]
 
-    def _head(
-        self, room: kd.Room, rows: Array, need: Array, codes: Array, scales: Array
-    ) -> npt.NDArray[np.float32]:
-        out = np.empty((len(rows), padded(int(need.max(initial=0)))), np.float32)
-        self._run(kd.head_logits, codes, scales, room, rows, need, np.arange(len(rows)), out)
-        return out
+    def _panels(self, rows: int, size: int) -> npt.NDArray[np.float32]:
+        """Room for what `kernels.decoder.head_logits` sums, used again."""
+        wanted = 2 * (size // PANEL) * padded(rows)
+        if self._sums.size < wanted:
+            self._sums = np.empty(wanted, np.float32)
+        return self._sums[:wanted].reshape(2, size // PANEL, padded(rows))
 
     def _run(self, function: Callable[..., None], *args: Any) -> None:
         try:
@@ -207,16 +251,20 @@ class Int8Engine(Engine):
             self._room = None  # a thread that was left behind may still write there
             raise
 
-    def _output_layer(self, order: npt.NDArray[np.int32] | None) -> tuple[Array, Array]:
-        """The output layer packed, its rows in `order` (None: as they are), made once."""
+    def _output_layer(
+        self, order: npt.NDArray[np.int32] | None, *, every: bool = False
+    ) -> tuple[Array, Array]:
+        """The output layer packed, its rows in `order` (None: as they are), the others after them
+        if `every`; made once."""
         if order is None:
             return self.model.packed, self.model.head_scales
-        key = order.tobytes()
+        key = order.tobytes(), every
         found = self._packed.get(key)
         if found is None:
+            rows = sequence(order, self.n_vocab) if every else order
             head, scales = self.model.head, self.model.head_scales
-            head = np.pad(head[order], ((0, -len(order) % PANEL), (0, 0)), constant_values=128)
-            found = pack(head), np.pad(scales[order], (0, -len(order) % PANEL))
+            head = np.pad(head[rows], ((0, -len(rows) % PANEL), (0, 0)), constant_values=ZERO)
+            found = pack(head), np.pad(scales[rows], (0, -len(rows) % PANEL))
             while len(self._packed) >= 4:
                 self._packed.pop(next(iter(self._packed)))
             self._packed[key] = found
@@ -253,3 +301,12 @@ class Int8Engine(Engine):
             layout=self._layout,
         )
         return room
+
+
+def _copies(rows: Array, of: Array) -> tuple[Array, Array]:
+    """Where the logits of rows[i] belong: (start, into), into[start[i] : start[i + 1]] being all b
+    with of[b] == rows[i]."""
+    place = np.empty(int(of.max(initial=-1)) + 1, np.int64)
+    place[rows] = np.arange(len(rows))
+    into = np.argsort(place[of], kind="stable")
+    return np.searchsorted(place[of][into], np.arange(len(rows) + 1)), into

@@ -1,7 +1,9 @@
 """Keys and values for the engine on bytes: a prefix once, tails in slots that rows point at.
 
-Dropping a row costs nothing, forking one copies what is filled of its tail. Knows shapes and row
-numbers; knows no model. Made and read by `int8_engine`.
+Rows that have read the same point at one slot, and what they read next is computed once as long as
+that is the same too. So dropping a row costs nothing, nor does forking one; what is filled of its
+tail is copied when the two part. Knows shapes and row numbers; knows no model. Made and read by
+`int8_engine`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def room_for_prefix(layers: int, kv_heads: int, head: int, length: int) -> Prefi
 
 class SlotCache:
     """See `kernels.decoder.Cache` for the arrays. slots, lengths: int64 (batch,), where each row's
-    tail lies and how many of its positions are filled."""
+    tail lies and how many of its positions are filled. Rows of one slot have read the same."""
 
     def __init__(self, prefix: Prefix, batch: int, max_new: int) -> None:
         """prefix: (keys, values) of the prompt, see `room_for_prefix`; kept, not copied."""
@@ -34,8 +36,9 @@ class SlotCache:
         self.batch, self.max_new = batch, max_new
         shape = (layers, batch, kv_heads, max_new, wide)
         self.arrays = Cache(*prefix, *(np.zeros(shape, np.uint16) for _ in range(2)))
-        self.slots = np.arange(batch)
+        self.slots = np.zeros(batch, np.int64)
         self.lengths = np.zeros(batch, np.int64)
+        self._shared = batch > 1  # may rows have a slot in common?
         self.slices = np.empty(0, np.float32)  # logits of the last step, see `decode_slice`
 
     @property
@@ -56,30 +59,56 @@ class SlotCache:
         """Row i becomes a copy of row `parents[i]`; their number may differ from the rows there
         were."""
         rows = checked_parents(parents, self.batch)
-        wanted = self.slots[rows]
-        _, first = np.unique(wanted, return_index=True)
-        forks = np.setdiff1d(np.arange(rows.size), first)
-        if len(forks):
-            free = np.setdiff1d(np.arange(self.arrays.tail_k.shape[1]), wanted)
-            if len(free) < len(forks):
-                free = np.concatenate([free, self._grow(len(forks) - len(free))])
-            into = free[: len(forks)]
-            parents = wanted[forks]
-            for tail in (self.arrays.tail_k, self.arrays.tail_v):
-                tail[:, into, :, : self.length] = tail[:, parents, :, : self.length]
-            wanted[forks] = into
-        self.slots = np.ascontiguousarray(wanted)
+        self.slots = np.ascontiguousarray(self.slots[rows])
         self.lengths = self.lengths[rows]
         self.batch = int(rows.size)
+        self._shared = True
 
     def admit(self, more: int) -> None:
         """`more` new rows after those there are, which have read the prompt and nothing else."""
-        free = np.setdiff1d(np.arange(self.arrays.tail_k.shape[1]), self.slots)[:more]
-        if len(free) < more:
-            free = np.concatenate([free, self._grow(more - len(free))])
-        self.slots = np.concatenate([self.slots, free])
+        slot = self._free(1, self.slots)
+        self.slots = np.concatenate([self.slots, np.repeat(slot, more)])
         self.lengths = np.concatenate([self.lengths, np.zeros(more, np.int64)])
         self.batch += more
+        self._shared = True
+
+    def part(self, following: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Give rows that are about to read something else a slot of their own.
+
+        following: int64 (batch,), not negative, the same where the same is read. Returns (first,
+        of): the rows that differ, ascending, one of each kind, and the place among them of every
+        row's like.
+        """
+        every = np.arange(self.batch)
+        if not self._shared:
+            return every, every
+        kinds = self.slots * (int(following.max(initial=0)) + 1) + following
+        _, first, of = np.unique(kinds, return_index=True, return_inverse=True)
+        by_row = np.argsort(first)
+        place = np.empty_like(by_row)
+        place[by_row] = np.arange(len(by_row))
+        first, of = first[by_row], place[of]
+        self._shared = len(first) < self.batch
+        slots = self.slots[first]
+        _, stay = np.unique(slots, return_index=True)
+        leave = np.setdiff1d(np.arange(len(slots)), stay)
+        if len(leave):
+            into = self._free(len(leave), slots)
+            for old, new, filled in zip(
+                slots[leave], into, self.lengths[first[leave]], strict=True
+            ):
+                for tail in (self.arrays.tail_k, self.arrays.tail_v):
+                    tail[:, new, :, :filled] = tail[:, old, :, :filled]
+            slots[leave] = into
+            self.slots = slots[of]
+        return first, of
+
+    def _free(self, wanted: int, held: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """So many slots that are not held."""
+        free = np.setdiff1d(np.arange(self.arrays.tail_k.shape[1]), held)[:wanted]
+        if len(free) < wanted:
+            free = np.concatenate([free, self._grow(wanted - len(free))])
+        return free
 
     def _grow(self, more: int) -> npt.NDArray[Any]:
         """Room for `more` further tails; their slots."""

@@ -419,6 +419,87 @@ def largest(typingctx: Any, x: Any, size: Any) -> Any:
     return types.float32(x, types.intp), codegen
 
 
+def _sum_of_exp(builder: Any, address: Any, size: Any, stores: bool) -> tuple[Any, Any]:
+    """The largest of `size` float32 (whole LANES) and the sum of e^(x - largest), these stored if
+    asked; address: index -> pointer to LANES numbers."""
+    vector = ir.VectorType(_F32, LANES)
+    loop = _Loop(builder, size, LANES, [ir.Constant(vector, [float("-inf")] * LANES)])
+    new = _load(builder, address(loop.index), 4)
+    more = builder.fcmp_ordered(">", new, loop.values[0])
+    (tops,) = loop.close([builder.select(more, new, loop.values[0])])
+    for step in (8, 4, 2, 1):
+        turned = _shuffled(builder, tops, tops, [(i + step) % LANES for i in range(LANES)])
+        more = builder.fcmp_ordered(">", turned, tops)
+        tops = builder.select(more, turned, tops)
+    loop = _Loop(builder, size, LANES, [ir.Constant(vector, [0.0] * LANES)])
+    pointer = address(loop.index)
+    less = _Vector(builder, tops)
+    less = less.choose(">", -3.0e38, less, -3.0e38)  # where all are -inf
+    result = (_Vector(builder, _load(builder, pointer, 4)) - less).exp()
+    if stores:
+        builder.store(result.value, pointer).align = 4
+    (total,) = loop.close([builder.fadd(loop.values[0], result.value)])
+    return builder.extract_element(tops, ir.Constant(_I32, 0)), _sum_lanes(builder, total)
+
+
+@intrinsic
+def exp_sum(typingctx: Any, x: Any, at: Any, size: Any) -> Any:
+    """x[at + i] = e^(x[at + i] - the largest) for `size` float32 (whole LANES, not all -inf); their
+    sum, in the order of `sum_values`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, at, size = args
+        vector = ir.VectorType(_F32, LANES)
+
+        def address(index: Any) -> Any:
+            where = builder.add(at, index)
+            return _pointer(context, builder, signature.args[0], array, where, vector)
+
+        return _sum_of_exp(builder, address, size, True)[1]
+
+    return types.float32(x, types.intp, types.intp), codegen
+
+
+@intrinsic
+def exp_top_sum(typingctx: Any, x: Any, at: Any, size: Any) -> Any:
+    """(top, sum of e^(x[at + i] - top)), top the largest of `size` float32 (whole LANES) from
+    x[at]."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, at, size = args
+        vector = ir.VectorType(_F32, LANES)
+
+        def address(index: Any) -> Any:
+            where = builder.add(at, index)
+            return _pointer(context, builder, signature.args[0], array, where, vector)
+
+        both = _sum_of_exp(builder, address, size, False)
+        return context.make_tuple(builder, signature.return_type, both)
+
+    both = types.UniTuple(types.float32, 2)  # type: ignore[attr-defined]
+    return both(x, types.intp, types.intp), codegen
+
+
+@intrinsic
+def blank(typingctx: Any, x: Any, at: Any, count: Any) -> Any:
+    """x[at + i] = -inf from `count` to the next of whole LANES."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, at, count = args
+        vector, ints = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+        over = builder.and_(count, ir.Constant(_I64, LANES - 1))
+        with builder.if_then(builder.icmp_signed("!=", over, ir.Constant(_I64, 0))):
+            where = builder.add(at, builder.sub(count, over))
+            pointer = _pointer(context, builder, signature.args[0], array, where, vector)
+            many = _splat(builder, builder.trunc(over, _I32), LANES)
+            held = builder.icmp_signed("<", ir.Constant(ints, list(range(LANES))), many)
+            low = ir.Constant(vector, [float("-inf")] * LANES)
+            builder.store(builder.select(held, _load(builder, pointer, 4), low), pointer).align = 4
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, types.intp), codegen
+
+
 @intrinsic
 def top_bits(typingctx: Any, x: Any, at: Any, size: Any) -> Any:
     """Bits of the largest magnitude among `size` float32 (whole LANES) from x[at], int32.
@@ -621,7 +702,7 @@ def _sum_lanes_of_four(builder: Any, vectors: list[Any]) -> Any:
     return _shuffled(builder, fours, fours, [0, 4, 8, 12])
 
 
-def _keys(queries: int) -> Any:
+def _keys(queries: int, blocks: int) -> Any:
     @intrinsic
     def score_keys(
         typingctx: Any, q: Any, q_at: Any, q_stride: Any, k: Any, k_at: Any, stride: Any,
@@ -630,7 +711,7 @@ def _keys(queries: int) -> Any:
         """out[r, p] = q[r] k[p] for `queries` queries and `count` keys, p rounded up to 4.
 
         Query r from q_at + r * q_stride, key p from k_at + p * stride; both `stride` long, whole
-        LANES. out row r from out_at + r * out_stride. q, out float32; k float32 or halves.
+        LANES * blocks. out row r from out_at + r * out_stride. q, out float32; k float32 or halves.
         """
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -645,18 +726,19 @@ def _keys(queries: int) -> Any:
                 p = builder.add(outer.index, ir.Constant(_I64, j))
                 p = builder.select(builder.icmp_signed("<", p, count), p, last)
                 keys.append(builder.add(k_at, builder.mul(p, stride)))
-            inner = _Loop(builder, stride, LANES, [zero] * (4 * queries))
-            ks = [
-                _cached(context, builder, kinds[3], k_, builder.add(key, inner.index))
-                for key in keys
-            ]
-            new = []
-            for r in range(queries):
-                at = builder.add(q_at, builder.mul(q_stride, ir.Constant(_I64, r)))
-                at = builder.add(at, inner.index)
-                query = _load(builder, _pointer(context, builder, kinds[0], q_, at, vector), 4)
-                for j in range(4):
-                    new.append(_fma(builder, query, ks[j], inner.values[4 * r + j]))
+            inner = _Loop(builder, stride, LANES * blocks, [zero] * (4 * queries))
+            new = list(inner.values)
+            for b in range(blocks):
+                along = builder.add(inner.index, ir.Constant(_I64, LANES * b))
+                ks = [
+                    _cached(context, builder, kinds[3], k_, builder.add(key, along)) for key in keys
+                ]
+                for r in range(queries):
+                    at = builder.add(q_at, builder.mul(q_stride, ir.Constant(_I64, r)))
+                    at = builder.add(at, along)
+                    query = _load(builder, _pointer(context, builder, kinds[0], q_, at, vector), 4)
+                    for j in range(4):
+                        new[4 * r + j] = _fma(builder, query, ks[j], new[4 * r + j])
             done = inner.close(new)
             for r in range(queries):
                 sums = _sum_lanes_of_four(builder, done[4 * r : 4 * r + 4])
@@ -673,7 +755,10 @@ def _keys(queries: int) -> Any:
     return score_keys
 
 
-score_keys_4, score_keys_3, score_keys_2, score_keys_1 = _keys(4), _keys(3), _keys(2), _keys(1)
+score_keys_4x1, score_keys_3x1 = _keys(4, 1), _keys(3, 1)
+score_keys_2x1, score_keys_1x1 = _keys(2, 1), _keys(1, 1)
+score_keys_4x4, score_keys_3x4 = _keys(4, 4), _keys(3, 4)
+score_keys_2x4, score_keys_1x4 = _keys(2, 4), _keys(1, 4)
 
 
 def _values(queries: int, blocks: int) -> Any:
@@ -1082,34 +1167,3 @@ def row_product(typingctx: Any, x: Any, x_at: Any, w: Any, w_at: Any, size: Any)
 
     whole = types.intp
     return types.int32(x, whole, w, whole, whole), codegen
-
-
-# -- threads ----------------------------------------------------------------------------
-@intrinsic
-def atomic_add(typingctx: Any, array: Any, at: Any, value: Any) -> Any:
-    """Add to array[at] (int64); the number that stood there. Sequentially consistent."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array, at, value = args
-        pointer = _pointer(context, builder, signature.args[0], array, at, _I64)
-        return builder.atomic_rmw("add", pointer, value, "seq_cst")
-
-    return types.int64(array, types.intp, types.int64), codegen
-
-
-@intrinsic
-def atomic_load(typingctx: Any, array: Any, at: Any) -> Any:
-    """array[at] (int64) as other threads have written it."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array, at = args
-        pointer = _pointer(context, builder, signature.args[0], array, at, _I64)
-        return builder.load_atomic(pointer, "acquire", 8)
-
-    return types.int64(array, types.intp), codegen
-
-
-# Offers the processor to another thread. Windows has it under another name (not tried there).
-give_way = types.ExternalFunction(
-    "SwitchToThread" if sys.platform == "win32" else "sched_yield", types.int32()
-)

@@ -16,25 +16,30 @@ import numpy as np
 from ._jit import jit
 from ._simd import (
     LANES,
-    exp_less,
+    blank,
+    exp_sum,
     fetch,
-    largest,
-    score_keys_1,
-    score_keys_2,
-    score_keys_3,
-    score_keys_4,
-    sum_values,
+    scaled,
+    score_keys_1x1,
+    score_keys_1x4,
+    score_keys_2x1,
+    score_keys_2x4,
+    score_keys_3x1,
+    score_keys_3x4,
+    score_keys_4x1,
+    score_keys_4x4,
     weigh_values_1x1,
     weigh_values_1x4,
     weigh_values_2x4,
     weigh_values_3x4,
     weigh_values_4x4,
 )
-from ._team import BARRIER, shared_team
+from ._team import shared_team
 
 QUERIES = 64  # most queries that are worked on together, if one row has no more
+BLOCK = 4  # rows whose queries read the prefix together
+AHEAD = 1  # rows between the one that is worked on and the one that is fetched
 _WORTH = 8192  # places read, from which on a second thread is worth its waking
-_ALONE = np.zeros(BARRIER, np.int64)
 
 
 def decode_attention(
@@ -71,7 +76,7 @@ def decode_attention(
     args = (q, prefix_k, prefix_v, tail_k, tail_v, lengths.astype(np.int64), scale, out)
     read = len(q) * prefix_k.shape[0] * (prefix_k.shape[1] + tail_k.shape[2])
     if read < _WORTH:
-        _decode_attention(0, 1, _ALONE, *args)
+        shared_team().alone(_decode_attention, *args)
     else:
         shared_team().run(_decode_attention, *args)
     return out[:, :, :size] if spare else out
@@ -129,19 +134,31 @@ def check_shapes(
 
 @jit
 def _score(queries, at, q_stride, many, keys, k_at, width, count, scores, s_at, s_stride):  # type: ignore[no-untyped-def]
-    """Products of `many` queries with `count` keys."""
+    """Products of `many` queries with `count` keys; nothing beyond them, up to whole LANES."""
     done = 0
+    wide = width % (4 * LANES) == 0
     while done < many:
         q, s = at + done * q_stride, s_at + done * s_stride
-        left = many - done
-        if left >= 4:
-            score_keys_4(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+        left = min(many - done, 4)
+        if wide:
+            if left == 4:
+                score_keys_4x4(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+            elif left == 3:
+                score_keys_3x4(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+            elif left == 2:
+                score_keys_2x4(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+            else:
+                score_keys_1x4(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+        elif left == 4:
+            score_keys_4x1(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
         elif left == 3:
-            score_keys_3(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+            score_keys_3x1(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
         elif left == 2:
-            score_keys_2(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+            score_keys_2x1(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
         else:
-            score_keys_1(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+            score_keys_1x1(queries, q, q_stride, keys, k_at, width, count, scores, s, s_stride)
+        for r in range(left):
+            blank(scores, s + r * s_stride, count)
         done += 4
 
 
@@ -194,46 +211,49 @@ def attend(  # type: ignore[no-untyped-def]
     prefix_at, row r's tail from tail_at[r]. causal: row r sees rows - 1 - r places less of the
     prefix. scores: float32, room for (`score_room`) numbers a query.
     """
-    many = rows * group
-    most = 0
-    for r in range(rows):
-        most = max(most, own[r])
     first = (seen + LANES - 1) // LANES * LANES  # where the scores of the tail begin
-    stride = first + (most + LANES - 1) // LANES * LANES
-    if seen > 0:
-        _score(queries, 0, width, many, prefix_k, prefix_at, width, seen, scores, 0, stride)
-    for r in range(rows):
-        if r + 1 < rows:  # a row's tail lies anywhere: the next one's on its way
-            fetch(tail_k, tail_at[r + 1], own[r + 1] * width)
-        fetch(tail_v, tail_at[r], own[r] * width)
-        if own[r] > 0:
+    for low in range(0, rows, BLOCK):
+        many = min(BLOCK, rows - low)
+        size = many * group * width
+        q_at = low * group * width
+        most = 0
+        for r in range(low, low + many):
+            most = max(most, own[r])
+        stride = first + (most + LANES - 1) // LANES * LANES
+        if seen > 0:
             _score(
-                queries, r * group * width, width, group, tail_k, tail_at[r], width, own[r],
-                scores, r * group * stride + first, stride,
+                queries, q_at, width, many * group, prefix_k, prefix_at, width, seen, scores, 0,
+                stride,
             )  # fmt: skip
-    low = np.float32(-np.inf)
-    for r in range(rows):
-        held = seen - (rows - 1 - r) if causal else seen
-        for g in range(r * group, (r + 1) * group):
-            mine = scores[g * stride : (g + 1) * stride]
-            for i in range(held, first):
-                mine[i] = low
-            for i in range(first + own[r], stride):
-                mine[i] = low
-            exp_less(mine, stride, largest(mine, stride))
-            inverse = np.float32(1.0) / sum_values(mine, 0, stride)
-            for i in range(stride):
-                mine[i] *= inverse
-    for i in range(many * width):
-        out[i] = np.float32(0.0)
-    if seen > 0:
-        _gather(scores, 0, stride, many, prefix_v, prefix_at, width, seen, out, 0, width)
-    for r in range(rows):
-        if own[r] > 0:
+        for i in range(q_at, q_at + size):
+            out[i] = np.float32(0.0)
+        for r in range(low, low + many):
+            if r + AHEAD < rows:  # a row's tail lies anywhere: a later one's on its way
+                fetch(tail_k, tail_at[r + AHEAD], own[r + AHEAD] * width)
+                fetch(tail_v, tail_at[r + AHEAD], own[r + AHEAD] * width)
+            s_at, at = (r - low) * group * stride, r * group * width
+            if own[r] > 0:
+                _score(
+                    queries, at, width, group, tail_k, tail_at[r], width, own[r], scores,
+                    s_at + first, stride,
+                )  # fmt: skip
+            filled = first + (own[r] + LANES - 1) // LANES * LANES
+            held = seen - (rows - 1 - r) if causal else seen
+            for g in range(group):
+                mine = s_at + g * stride
+                for i in range(mine + held, mine + seen):
+                    scores[i] = np.float32(-np.inf)
+                weights = exp_sum(scores, mine, filled)
+                scaled(scores, mine, filled, np.float32(1.0) / weights, scores, mine)
+            if own[r] > 0:
+                _gather(
+                    scores, s_at + first, stride, group, tail_v, tail_at[r], width, own[r], out, at,
+                    width,
+                )  # fmt: skip
+        if seen > 0:
             _gather(
-                scores, r * group * stride + first, stride, group, tail_v, tail_at[r], width,
-                own[r], out, r * group * width, width,
-            )  # fmt: skip
+                scores, 0, stride, many * group, prefix_v, prefix_at, width, seen, out, q_at, width
+            )
 
 
 def score_room(positions: int) -> int:

@@ -15,7 +15,9 @@ import numpy as np
 
 from ._jit import jit
 from ._simd import (
+    LANES,
     PANEL,
+    exp_top_sum,
     gelu,
     gelu_tanh,
     keep,
@@ -31,6 +33,7 @@ from ._simd import (
 from ._team import BARRIER, meet
 from .attention import QUERIES, attend
 from .int8 import ROWS, ZERO, product_panel, quantize_row
+from .log_norm import norm_of_panels
 
 LAYERNORM, RMSNORM = 0, 1
 GELU, GELU_TANH, SWIGLU = 0, 1, 2
@@ -395,13 +398,20 @@ def _forward_rows(  # type: ignore[no-untyped-def]
 
 
 @jit
-def head_logits(thread, threads, barrier, codes, scales, room, rows, need, into, out):  # type: ignore[no-untyped-def]
-    """Logits of the first rows of a packed output layer, from rows of bytes.
+def head_logits(  # type: ignore[no-untyped-def]
+    thread, threads, barrier, codes, scales, room, rows, need, into_start, into, out, columns,
+    panels, norms,
+):  # fmt: skip
+    """Logits of the first rows of a packed output layer, from rows of bytes, and what all of a
+    row's logits come to.
 
     codes packed (V'/64 panels), scales float32 (V',). room: as `forward` leaves it. rows: int64,
     those whose logits are wanted, and need: int64, how many of each, descending. out: float32
-    (most rows, >= need[0] rounded up to PANEL), logits of rows[i] in row into[i]; what lies beyond
-    a row's need is left as it was or is right. Every thread of a `Team` calls it.
+    (most rows, >= need[0] rounded up to PANEL), logits of rows[i] in its rows into[into_start[i] :
+    into_start[i + 1]]; what lies beyond a row's need is left as it was or is right. norms: float64
+    (rows,), log sum exp of the first `columns` logits of rows[i], the same in any company; of no
+    size where nobody asks. panels: float32 (2, V'/64, rows), tops and sums of theirs: a panel's lie
+    together, for it is one thread that writes them. Every thread of a `Team` calls it.
     """
     many = len(need)
     wide = room.bytes.shape[1]
@@ -413,34 +423,54 @@ def head_logits(thread, threads, barrier, codes, scales, room, rows, need, into,
         room.picked_scales[m] = room.scales[row]
         room.picked_sums[m] = room.sums[row]
     meet(barrier[BARRIER * threads :], threads)
-    if many == 0 or need[0] == 0:
+    if many == 0 or (need[0] == 0 and len(norms) == 0):
         return
     flat, found, stride = room.picked.reshape(-1), out.reshape(-1), out.shape[1]
     k = codes.shape[0] // scales.shape[0]
-    panels = (need[0] + PANEL - 1) // PANEL
+    wanted = columns if len(norms) else need[0]
+    count = (wanted + PANEL - 1) // PANEL
+    tops, sums = panels[0], panels[1]
     tiles = room.layout[0] != 0
     acc, panel = room.acc[thread], room.panel[thread]
     no_bias = np.zeros(PANEL, np.float32)
     if tiles:
         tiles_open(room.layout)
+    kept = many
     # alternately, since later panels serve fewer rows
-    for p in range(thread, panels, threads):
-        while many and need[many - 1] <= p * PANEL:
-            many -= 1
+    for p in range(thread, count, threads):
+        while kept and need[kept - 1] <= p * PANEL:
+            kept -= 1
+        if len(norms) == 0:
+            many = kept
         product_panel(
             flat, wide, room.picked_scales, room.picked_sums, many, codes, p * PANEL * k, k // 4,
             scales[p * PANEL :], no_bias, 0, tiles, acc, False, panel, 0, PANEL,
         )  # fmt: skip
-        for m in range(many):
-            keep(panel, m * PANEL, PANEL, found, into[m] * stride + p * PANEL)
+        for m in range(kept):
+            for copy in range(into_start[m], into_start[m + 1]):
+                keep(panel, m * PANEL, PANEL, found, into[copy] * stride + p * PANEL)
+        if len(norms):
+            for m in range(many):
+                if columns - p * PANEL < PANEL:
+                    for i in range(columns - p * PANEL, PANEL):
+                        panel[m * PANEL + i] = np.float32(-np.inf)
+                tops[p, m], sums[p, m] = exp_top_sum(panel, m * PANEL, PANEL)
     if tiles:
         tiles_close()
+    if len(norms):
+        meet(barrier[BARRIER * threads :], threads)
+        mine = np.empty((2, (count + LANES - 1) // LANES * LANES), np.float32)
+        for m in range(thread, many, threads):
+            for p in range(count):
+                mine[0, p], mine[1, p] = tops[p, m], sums[p, m]
+            norms[m] = norm_of_panels(mine[0], mine[1], count)
 
 
 @jit
 def forward_slice(  # type: ignore[no-untyped-def]
     thread, threads, barrier, shape, weights, cache, tokens, states, slots, before, filled, room,
-    rows, need, codes, scales, out, head, head_scales, start, singles, extra,
+    rows, need, into_start, into, codes, scales, out, columns, panels, norms, head, head_scales,
+    start, singles, like, extra,
 ):  # fmt: skip
     """`forward`, `head_logits` and `token_logits` of one decoding step in one call."""
     forward(
@@ -448,13 +478,17 @@ def forward_slice(  # type: ignore[no-untyped-def]
         False, room,
     )  # fmt: skip
     meet(barrier[BARRIER * threads :], threads)
-    token_logits(thread, threads, barrier, head, head_scales, room, start, singles, extra)
-    head_logits(thread, threads, barrier, codes, scales, room, rows, need, rows, out)
+    token_logits(thread, threads, barrier, head, head_scales, room, start, singles, like, extra)
+    head_logits(
+        thread, threads, barrier, codes, scales, room, rows, need, into_start, into, out, columns,
+        panels, norms,
+    )  # fmt: skip
 
 
 @jit
-def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, out):  # type: ignore[no-untyped-def]
-    """Logits of single tokens, row by row: out[e] for e in start[m] .. start[m + 1].
+def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, like, out):  # type: ignore[no-untyped-def]
+    """Logits of single tokens, row by row: out[e] for e in start[b] .. start[b + 1], from the bytes
+    of row like[b].
 
     codes: uint8 (V', K') row by row; the numbers are those of `head_logits` to the bit.
     """
@@ -462,9 +496,10 @@ def token_logits(thread, threads, barrier, codes, scales, room, start, tokens, o
     bytes_ = room.bytes.reshape(-1)
     flat = codes.reshape(-1)
     k = codes.shape[1]
-    for m in range(thread, len(start) - 1, threads):
+    for b in range(thread, len(like), threads):
+        m = like[b]
         less = np.int32(np.int32(ZERO) * room.sums[m])
-        for e in range(start[m], start[m + 1]):
+        for e in range(start[b], start[b + 1]):
             token = tokens[e]
             high = row_product(bytes_, 2 * m * wide, flat, token * k, k)
             low = row_product(bytes_, (2 * m + 1) * wide, flat, token * k, k)

@@ -69,8 +69,9 @@ def quantize_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def pack(codes: np.ndarray) -> np.ndarray:
     """Codes (N', K') in panels: uint8 (N'/64 * K'/4 * 64 * 4,)."""
     n, k = codes.shape
-    panels = codes.reshape(n // PANEL, PANEL, k // GROUP, GROUP).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(panels).reshape(-1)
+    fours = np.ascontiguousarray(codes).view(np.uint32)  # GROUP bytes are moved as one
+    panels = fours.reshape(n // PANEL, PANEL, k // GROUP).transpose(0, 2, 1)
+    return np.ascontiguousarray(panels).reshape(-1).view(np.uint8)
 
 
 @jit

@@ -197,6 +197,7 @@ def sample_masked(
     threads: int,
     barrier: np.ndarray,
     logits: np.ndarray,
+    row_of: np.ndarray,
     extra_logits: np.ndarray,
     whole: bool,
     order: np.ndarray,
@@ -230,9 +231,11 @@ def sample_masked(
         places = places[held]
         ids = np.concatenate([order[places], masks.extra_token[extras]])
         if whole:
-            raw = logits[b, ids].astype(np.float64)
+            raw = logits[row_of[b], ids].astype(np.float64)
         else:
-            raw = np.concatenate([logits[b, places], extra_logits[extras]]).astype(np.float64)
+            raw = np.concatenate([logits[row_of[b], places], extra_logits[extras]]).astype(
+                np.float64
+            )
         raw = np.where(np.isnan(raw), -np.inf, np.minimum(raw, float(np.float32(3.0e38))))
         tokens[b] = -1
         log_p[b] = log_q[b] = log_mass[b] = ahead[b] = np.nan

@@ -20,46 +20,6 @@ _DIGIT = 10  # bits of a weight looked at in one pass
 _BINS = 1 << _DIGIT
 
 
-def log_sum_exp(values: np.ndarray) -> float:
-    """log sum exp of a float32 vector; -inf if all are.
-
-    Exponentials in float32, their blocks added in float64, in index order.
-    """
-    return float(_log_sum_exp(values, np.empty(_BLOCK, np.float32)))
-
-
-@jit
-def _log_sum_exp(values, scratch):  # type: ignore[no-untyped-def]
-    """`log_sum_exp`. scratch: float32, at least _BLOCK."""
-    n = len(values)
-    top = np.float32(-np.inf)
-    for i in range(n):
-        top = max(top, values[i])
-    if not top > np.float32(-np.inf):
-        return np.float64(top)
-    total = 0.0
-    for first in range(0, n, _BLOCK):
-        many = min(_BLOCK, n - first)
-        whole = (many + LANES - 1) // LANES * LANES
-        for i in range(many):
-            scratch[i] = values[first + i]
-        for i in range(many, whole):
-            scratch[i] = np.float32(-np.inf)
-        exp_less(scratch, whole, top)
-        total += np.float64(sum_values(scratch, 0, whole))
-    return np.log(total) + np.float64(top)
-
-
-@jit
-def log_sum_exp_rows(thread, threads, barrier, logits, scratch, out):  # type: ignore[no-untyped-def]
-    """`log_sum_exp` of every row of logits (B, V) into out, float64 (B,), for a `Team`.
-
-    scratch: float32 (threads, at least _BLOCK).
-    """
-    for b in range(thread, len(logits), threads):
-        out[b] = _log_sum_exp(logits[b], scratch[thread])
-
-
 @jit
 def _total(weights, n):  # type: ignore[no-untyped-def]
     """Sum of the first n weights, n whole LANES, by blocks."""
@@ -116,12 +76,11 @@ def _keep_largest(weights, n, top_k, mass):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _candidates(b, logits, extra_logits, whole, order, masks, raw):  # type: ignore[no-untyped-def]
-    """Logits of row b's candidates into raw, dropped ones as -inf, filled up to whole LANES.
-    Returns how many are of the entry, and how many in all."""
+def _candidates(b, row, extra_logits, whole, order, masks, raw):  # type: ignore[no-untyped-def]
+    """Of a row of logits, those of row b's candidates into raw, dropped ones as -inf, filled up to
+    whole LANES. Returns how many are of the entry, and how many in all."""
     start, stop = masks.start[b], masks.stop[b]
     inside = stop - start if masks.entry[b] >= 0 else 0
-    row = logits[b]
     if whole:
         for i in range(inside):
             raw[i] = row[order[masks.position[start + i]]]
@@ -179,17 +138,18 @@ def _penalise(b, inside, history, penalty, rank, masks, scores):  # type: ignore
 
 @jit
 def sample_masked(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, logits, extra_logits, whole, order, rank, masks, norm, history,
-    uniforms, temperature, top_k, top_p, min_p, penalty, lookahead, guide, guide_row, scratch,
-    tokens, log_p, log_q, log_mass, ahead,
+    thread, threads, barrier, logits, row_of, extra_logits, whole, order, rank, masks, norm,
+    history, uniforms, temperature, top_k, top_p, min_p, penalty, lookahead, guide, guide_row,
+    scratch, tokens, log_p, log_q, log_mass, ahead,
 ):  # fmt: skip
     """Draw one token per row into `tokens` (int64), with its log-probabilities; for a `Team`.
 
-    logits: float32 (B, W), of the tokens order[0], order[1], ... (`whole` False) or of all tokens
-    by id (True); extra_logits: float32, of masks.extra_token (not read if `whole`). order: int32
-    (S,); rank: int32 (V,), a token's place in it or -1. masks: `mask.Masks`; the candidates and
-    their sequence are defined there. norm: float64 (B,), log sum exp of the row's full logits, or
-    nan where that is not known: log_p and log_mass are nan then.
+    logits: float32 (., W), of the tokens order[0], order[1], ... (`whole` False) or of all tokens
+    by id (True); row_of: int64 (B,), the row of logits that is each one's; extra_logits: float32,
+    of masks.extra_token (not read if `whole`). order: int32 (S,); rank: int32 (V,), a token's place
+    in it or -1. masks: `mask.Masks`; the candidates and their sequence are defined there. norm:
+    float64 (B,), log sum exp of the row's full logits, or nan where that is not known: log_p and
+    log_mass are nan then.
     history: int64 (B, H), tokens already written, padded with -1. uniforms: float64 (B,) in [0, 1).
     temperature 0 takes the likeliest candidate (the first of a tie). lookahead: whether the masks'
     outlook is added after the temperature; log_q accounts for it. guide: float32 (G, S + 1), added
@@ -205,7 +165,7 @@ def sample_masked(  # type: ignore[no-untyped-def]
     """
     raw, weights = scratch[thread, 0], scratch[thread, 1]
     for b in range(thread, len(uniforms), threads):
-        inside, n = _candidates(b, logits, extra_logits, whole, order, masks, raw)
+        inside, n = _candidates(b, logits[row_of[b]], extra_logits, whole, order, masks, raw)
         padded = (n + LANES - 1) // LANES * LANES
         tokens[b] = -1
         log_p[b] = log_q[b] = log_mass[b] = ahead[b] = np.nan
@@ -296,4 +256,4 @@ def sample_masked(  # type: ignore[no-untyped-def]
             log_p[b] = np.float64(raw[chosen]) - norm[b]
 
 
-__all__ = ["Masks", "log_sum_exp", "log_sum_exp_rows", "sample_masked"]
+__all__ = ["Masks", "sample_masked"]

@@ -155,11 +155,12 @@ def test_modules_open_by_saying_what_they_do() -> None:
 
 
 def test_numba_options_stand_in_one_place() -> None:
-    """`_simd` and `_index` write instructions with numba's own tools, and compile nothing."""
+    """`_simd`, `_index` and `_threads` write instructions with numba's own tools, and compile
+    nothing."""
     users = {
         name: [i for i in imported if _within(i, "numba")] for name, imported in IMPORTS.items()
     }
-    for name in ("_simd", "_index"):
+    for name in ("_simd", "_index", "_threads"):
         writer = users.pop(f"constrained_gpt.kernels.{name}")
         assert set(writer) <= {"numba.core", "numba.core.registry", "numba.extending"}
     assert [name for name, used in users.items() if used] == ["constrained_gpt.kernels._jit"]

@@ -239,7 +239,7 @@ def test_forked_and_dropped_rows_keep_their_states(kind: str, long_lattice: Latt
     for token in batch.history[2]:
         alone.push(np.array([token]))
         alone.read()
-    np.testing.assert_array_equal(alone.logits[0], batch.logits[2])
+    np.testing.assert_array_equal(alone.logits_of(0), batch.logits_of(2))
 
 
 def test_int8_is_its_slow_twin() -> None:

@@ -16,8 +16,9 @@ import numpy as np
 from constrained_gpt.decoding.guide import Guide
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.kernels._team import shared_team
+from constrained_gpt.kernels.log_norm import log_sum_exp_rows, panel_room, sequence
 from constrained_gpt.kernels.mask import Masks
-from constrained_gpt.kernels.sampling import log_sum_exp_rows, sample_masked
+from constrained_gpt.kernels.sampling import sample_masked
 from constrained_gpt.lattice import Lattice
 from constrained_gpt.lattice.budget import budget_of
 
@@ -32,7 +33,8 @@ class LanguageModel(Protocol):
     """What a decoder needs of a model: `constrained_gpt.engine.Engine`, or a test's own.
 
     A model that also has `decode_slice` (see `Engine`) is asked for no more logits than the mask
-    needs, where nobody wants to know the others' mass. One that has `n_states` above 0 is given the
+    needs, where nobody wants to know the others' mass; one that has `decode_weighed` (see
+    `Int8Engine`) for no more than those and that mass. One that has `n_states` above 0 is given the
     lattice state after each token as `states` too.
     """
 
@@ -65,9 +67,10 @@ class Draw:
 class Batch:
     """Rows of poems under way after one shared prompt.
 
-    states: int64 (B, width), the lattice rows. whole: compute the logits of all tokens, so that
-    draws carry log_p and log_mass; else of those that the masks allow. guide: a learned look-ahead
-    that the draws follow where `Options.lookahead` is on.
+    states: int64 (B, width), the lattice rows. whole: keep the logits of all tokens, for
+    `logits_of` and the weights of a repetition penalty; else of those that the masks allow, where
+    the model can. weighed: draws carry log_p and log_mass. guide: a learned look-ahead that the
+    draws follow where `Options.lookahead` is on.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Batch:
         *,
         guide: Guide | None = None,
         whole: bool = True,
+        weighed: bool = True,
     ) -> None:
         if model.n_vocab < lattice.n_vocab:
             raise ValueError(
@@ -97,14 +101,20 @@ class Batch:
             known["states"] = np.zeros(len(prompt), np.int64)
             known["states"][-1:] = budget_of(lattice, self.states[:1], self._sizes)
         self.cache, logits = model.prefill(prompt, rows, lattice.max_tokens, **known)
-        self._slices = not whole and hasattr(model, "decode_slice")
-        self._whole = True  # are the present logits those of all tokens?
+        able = hasattr(model, "decode_weighed" if weighed else "decode_slice")
+        self._slices = not whole and able
+        self._weighed = weighed or not self._slices
         self._begin = self.states[:1].copy(), logits  # how a row begins
-        self.logits = np.repeat(logits[None], rows, axis=0)  # float32 (B, V), or a slice (B, W)
-        self._extra = np.zeros(0, np.float32)
         self._masks: Masks | None = lattice.masks(self.states)
         self._rank = np.full(model.n_vocab, -1, np.int32)
         self._rank[lattice.order] = np.arange(len(lattice.order))
+        self._sequence = sequence(lattice.order, model.n_vocab)
+        # The present logits: float32 (., V), or a slice (., W), those of row b in row _row[b].
+        self._whole, self._logits = True, logits[None]
+        self._row = np.zeros(rows, np.int64)
+        self._fresh = True  # are they of what stands written?
+        self._extra, self._extra_start = np.zeros(0, np.float32), np.zeros(rows + 1, np.int64)
+        self._norms: np.ndarray | None = None
         self._guide = guide
         self._team = shared_team()
         self._written = np.full((rows, lattice.max_tokens + 1), -1, np.int64)
@@ -136,16 +146,23 @@ class Batch:
         by_token = np.argsort(tokens)
         return tokens[by_token], ahead[by_token]
 
+    def logits_of(self, row: int) -> np.ndarray:
+        """A row's logits of all tokens, float32 (V,); for a batch that keeps them (`whole`)."""
+        return np.asarray(self._logits[self._row[row]])
+
     def log_norms(self) -> np.ndarray:
-        """Log sum exp of each row's logits over all tokens, float64 (B,); nan on slices."""
-        if not self._whole or self._slices:
+        """Log sum exp of each row's logits over all tokens, float64 (B,); nan if not `weighed`."""
+        if not self._weighed:
             return np.full(len(self), np.nan)
-        return self._norms_of(self.logits)
+        if self._norms is None:
+            self._norms = self._norms_of(self._logits)
+        return self._norms[self._row]
 
     def _norms_of(self, logits: np.ndarray) -> np.ndarray:
-        norms = np.empty(len(self))
-        scratch = np.empty((self._team.threads, 512), np.float32)
-        self._team.run(log_sum_exp_rows, np.ascontiguousarray(logits, np.float32), scratch, norms)
+        norms = np.empty(len(logits))
+        room = panel_room(self._team.threads, len(self._sequence))
+        wide = np.ascontiguousarray(logits, np.float32)
+        self._team.run(log_sum_exp_rows, wide, self._sequence, room, norms)
         return norms
 
     def masks(self) -> Masks:
@@ -172,7 +189,8 @@ class Batch:
         more = len(uniforms)
         states, logits = self._begin
         begun.states = np.repeat(states, more, axis=0)
-        begun.logits, begun._whole = np.repeat(logits[None], more, axis=0), True
+        begun._logits, begun._whole, begun._norms = logits[None], True, None
+        begun._row = np.zeros(more, np.int64)
         begun._masks = None
         begun._written = np.full((more, self._written.shape[1]), -1, np.int64)
         begun._steps = np.zeros(more, np.int64)
@@ -182,8 +200,7 @@ class Batch:
         self.states = np.concatenate([self.states, begun.states])
         self._written = np.concatenate([self._written, begun._written])
         self._steps = np.concatenate([self._steps, begun._steps])
-        if not self._slices:  # nobody looks at them before they are read anew
-            self.logits = np.concatenate([self.logits, begun.logits])
+        self._row = np.concatenate([self._row, begun._row])  # read anew before anybody looks
         self._masks = None
         return drawn
 
@@ -198,7 +215,8 @@ class Batch:
         most = int((masks.stop - masks.start + np.diff(masks.extra_start)).max())
         self._team.run(
             sample_masked,
-            np.ascontiguousarray(self.logits, np.float32),
+            np.ascontiguousarray(self._logits, np.float32),
+            self._row,
             self._extra,
             self._whole,
             self.lattice.order,
@@ -233,14 +251,14 @@ class Batch:
     def _log_target(self, options: Options, history: np.ndarray, drawn: Draw) -> np.ndarray:
         """log_p of the tokens drawn, after the penalty, over the temperature: float64 (B,)."""
         log_p = drawn.log_p
-        if history.shape[1] and self._whole and not self._slices:
+        if history.shape[1] and not self._slices:
             # The penalty changes the logits of what was written, and with them every norm.
             penalty = options.repetition_penalty
-            changed = np.array(self.logits, np.float32)
+            changed = np.asarray(self._logits, np.float32)[self._row]
             rows = np.repeat(np.arange(len(self)), history.shape[1])
             known = history.reshape(-1) >= 0
             at = (rows[known], history.reshape(-1)[known])
-            was = self.logits[at]
+            was = changed[at]
             changed[at] = np.where(was > 0, was / penalty, was * penalty)
             chosen = changed[np.arange(len(self)), drawn.tokens]
             log_p = chosen.astype(np.float64) - self._norms_of(changed)
@@ -252,7 +270,7 @@ class Batch:
         The model has not read the tokens yet: drop what is finished, then call `read`.
         """
         self.lattice.advance(self.states, tokens)
-        self._masks = None
+        self._masks, self._fresh = None, False
         self._written[np.arange(len(self)), self._steps] = tokens
         self._steps = self._steps + 1
         return self.lattice.finished(self.states)
@@ -262,11 +280,16 @@ class Batch:
         parents = np.asarray(parents, np.int64)
         if len(parents) == len(self) and (parents == np.arange(len(self))).all():
             return
+        if self._fresh and not self._whole:  # extras lie row after row
+            start = self._extra_start
+            many = np.diff(start)[parents]
+            self._extra_start = np.concatenate([[0], np.cumsum(many)])
+            moved = np.repeat(start[parents] - self._extra_start[:-1], many)
+            self._extra = self._extra[moved + np.arange(len(moved))]
         self.states = self.states[parents]
         self._masks = None
         self._written, self._steps = self._written[parents], self._steps[parents]
-        if not self._slices:  # those of a slice are read anew before they are needed
-            self.logits = self.logits[parents]
+        self._row = self._row[parents]
         self.cache.select(parents)
 
     def read(self) -> None:
@@ -275,12 +298,17 @@ class Batch:
         known: dict[str, Any] = {}
         if self._aware:
             known["states"] = budget_of(self.lattice, self.states, self._sizes)
+        self._row, self._norms, self._fresh = np.arange(len(self)), None, True
         if not self._slices:
-            self.logits = self.model.decode_step(self.cache, last, **known)
+            self._logits = self.model.decode_step(self.cache, last, **known)
             return
         masks = self.masks()
-        self.logits, self._extra = self.model.decode_slice(  # type: ignore[attr-defined]
+        asked = (
             self.cache, last, self.lattice.order, masks.prefix, masks.extra_start,
-            masks.extra_token, **known,
+            masks.extra_token,
         )  # fmt: skip
-        self._whole = False
+        self._whole, self._extra_start = False, masks.extra_start
+        if self._weighed:
+            self._logits, self._extra, self._norms = self.model.decode_weighed(*asked, **known)  # type: ignore[attr-defined]
+        else:
+            self._logits, self._extra = self.model.decode_slice(*asked, **known)  # type: ignore[attr-defined]

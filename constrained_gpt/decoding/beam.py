@@ -110,7 +110,7 @@ def _candidates(
     norms = batch.log_norms()
     for row in range(len(batch)):
         tokens, ahead = batch.candidates(row, options)
-        after = batch.logits[row][tokens].astype(np.float64) - norms[row] + log_p[row]
+        after = batch.logits_of(row)[tokens].astype(np.float64) - norms[row] + log_p[row]
         rank = after + ahead + score[row]
         keep = width if not options.diversity else len(rank)
         for i in np.argsort(-rank, kind="stable")[:keep].tolist():

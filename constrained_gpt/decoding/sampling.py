@@ -42,7 +42,11 @@ def sample(
     """
     n = len(generators)
     width = n if rows is None else min(rows, n)
-    batch = Batch(model, lattice, prompt, width, start, guide=guide, whole=weights)
+    penalised = options.repetition_penalty != 1.0  # which changes the logits of all tokens
+    batch = Batch(
+        model, lattice, prompt, width, start, guide=guide, whole=weights and penalised,
+        weighed=weights,
+    )  # fmt: skip
     if width < n and not batch.can_admit:
         found: list[Path] = []
         for first in range(0, n, width):

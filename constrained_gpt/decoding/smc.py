@@ -43,7 +43,8 @@ def smc(
     n = options.particles
     groups = len(generators)
     slots = _Slots(groups * n, n, lattice.max_tokens)
-    batch = Batch(model, lattice, prompt, groups * n, start, guide=guide)
+    penalised = options.repetition_penalty != 1.0  # which changes the logits of all tokens
+    batch = Batch(model, lattice, prompt, groups * n, start, guide=guide, whole=penalised)
     living = np.arange(groups * n)  # the slot that each row of the batch writes
     uniforms = np.zeros(groups * n)
     while True:

@@ -25,7 +25,7 @@ def sample_lines(
     guide: Guide | None = None,
 ) -> Iterator[list[int]]:
     """The tokens of each line, line break and end left out, yielded when the line is finished."""
-    batch = Batch(model, lattice, prompt, 1, start, guide=guide, whole=False)
+    batch = Batch(model, lattice, prompt, 1, start, guide=guide, whole=False, weighed=False)
     line = int(lattice.line(batch.states)[0])
     begun = 0
     while True:

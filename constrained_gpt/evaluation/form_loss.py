@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from constrained_gpt.evaluation.judge import Script
-from constrained_gpt.kernels.sampling import log_sum_exp
+from constrained_gpt.kernels.log_norm import log_sum_exp
 from constrained_gpt.lattice import Lattice
 
 

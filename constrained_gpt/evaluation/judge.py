@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from constrained_gpt import prompts
-from constrained_gpt.kernels.sampling import log_sum_exp
+from constrained_gpt.kernels.log_norm import log_sum_exp
 from constrained_gpt.lexicon import HAIKU
 
 NEUTRAL_TOPIC = "anything"

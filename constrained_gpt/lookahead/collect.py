@@ -98,7 +98,7 @@ class Walker:
             source = source[going]
             words = (place >= 0) & (node == self._node[where[source], np.maximum(place, 0)])
             for row in np.flatnonzero(words).tolist():
-                self._word(batch.logits[row], int(place[row]), int(where[source[row]]),
+                self._word(batch.logits_of(row), int(place[row]), int(where[source[row]]),
                            int(left[source[row]]))  # fmt: skip
             drawn = np.flatnonzero(going < n)
             self._begun(batch, drawn[node[drawn] == km.LINE_ROOT])
@@ -121,7 +121,7 @@ class Walker:
             last = fits & (self.lattice.openings.syllables[where[row]] == left[row])
             if rng.random() < 0.5 and last.any():  # it is at the line's end that tokens differ most
                 fits = last
-            log_p = batch.logits[row, order] - norms[row]
+            log_p = batch.logits_of(row)[order] - norms[row]
             weight = np.where(fits, np.exp(0.5 * log_p) / (1 + self.counts), 0.0)
             tried[i] = rng.choice(len(order), p=weight / weight.sum())
             self.counts[tried[i]] += 1
@@ -146,7 +146,7 @@ class Walker:
 
     def _begun(self, batch: Batch, rows: np.ndarray) -> None:
         for row in rows.tolist():
-            following, mass = self._likeliest(_softmax(batch.logits[row]), START)
+            following, mass = self._likeliest(_softmax(batch.logits_of(row)), START)
             self.seen.start.append(following)
             self.seen.start_p.append(mass)
 

@@ -80,12 +80,33 @@ def test_on_token_hears_every_poem(engine: Any, lattice: Lattice) -> None:
 
 def test_slots_are_used_again() -> None:
     cache = SlotCache(room_for_prefix(2, 1, 16, 3), 4, 6)
+    assert cache.part(np.arange(4))[0].tolist() == [0, 1, 2, 3]
     cache.advance()
     cache.select(np.array([1, 3]))
     cache.admit(2)
+    assert cache.part(np.array([0, 0, 0, 7]))[1].tolist() == [0, 1, 2, 3]
     assert sorted(cache.slots) == [0, 1, 2, 3] and cache.lengths.tolist() == [1, 1, 0, 0]
     cache.admit(1)  # no slot is left
     assert len(set(cache.slots.tolist())) == 5 and cache.batch == 5
     assert cache.arrays.tail_k.shape[1] == 5
+    cache.part(np.zeros(5, np.int64))
     cache.advance()
     assert cache.length == 2 and cache.lengths.tolist() == [2, 2, 1, 1, 1]
+
+
+def test_rows_alike_share_a_slot_until_they_part() -> None:
+    cache = SlotCache(room_for_prefix(2, 1, 16, 3), 5, 6)
+    first, of = cache.part(np.array([4, 4, 9, 4, 0]))
+    assert first.tolist() == [0, 2, 4] and of.tolist() == [0, 0, 1, 0, 2]
+    tails = cache.arrays.tail_k
+    for row in first.tolist():
+        tails[:, cache.slots[row], :, 0] = row + 1
+    cache.advance()
+    cache.select(np.array([2, 1, 0, 3, 2]))
+    first, of = cache.part(np.array([1, 1, 2, 1, 1]))  # rows 1 and 3 are alike, and 0 and 4
+    assert first.tolist() == [0, 1, 2] and of.tolist() == [0, 1, 2, 1, 0]
+    assert len(set(cache.slots.tolist())) == 3
+    assert tails[0, cache.slots, 0, 0, 0].tolist() == [3, 1, 1, 1, 3]
+    cache.advance()
+    cache.select(first)
+    assert cache.part(np.zeros(3, np.int64))[0].tolist() == [0, 1, 2]

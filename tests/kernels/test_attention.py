@@ -111,7 +111,7 @@ def test_float16_is_numpys(by_name: bool, monkeypatch: pytest.MonkeyPatch) -> No
     """Both ways of the processor's and by whole numbers: every float16, and float32 around them."""
     if not by_name:
         monkeypatch.setattr(_simd, "_half_by_name", lambda context: False)
-    score, keep = _simd.score_keys_1, _simd.keep
+    score, keep = _simd.score_keys_1x1, _simd.keep
 
     @numba.njit
     def narrowed(x, out):  # type: ignore[no-untyped-def]

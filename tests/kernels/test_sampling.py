@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constrained_gpt.kernels import reference, sampling
+from constrained_gpt.kernels import log_norm, reference, sampling
 from constrained_gpt.kernels._team import Team
 from constrained_gpt.kernels.mask import Masks
 
@@ -106,11 +106,13 @@ def draw(
             given[b, :size] = logits[b, order[:size]]
         extra = logits[owner, masks.extra_token]
         norm = np.full(rows, np.nan)
+    place = np.arange(rows)[::-1]  # rows of logits lie anywhere
+    given = np.ascontiguousarray(given[place])
     chosen = DEFAULTS | options
     guide, guide_row = chosen.get("guide", (np.zeros((1, 1), np.float32), np.full(rows, -1)))
     out = (np.zeros(rows, np.int64), *(np.zeros(rows) for _ in range(4)))
     args = (
-        given, extra, not sliced, order, rank, masks, norm, history, uniforms,
+        given, place, extra, not sliced, order, rank, masks, norm, history, uniforms,
         float(chosen["temperature"]), int(chosen["top_k"]), float(chosen["top_p"]),
         float(chosen["min_p"]), float(chosen["penalty"]), bool(chosen["lookahead"]), guide, guide_row,
         np.empty((threads, 2, vocab + 1024), np.float32), *out,
@@ -277,10 +279,13 @@ def test_broken_logits(bad: float) -> None:
 @settings(max_examples=60, deadline=None)
 def test_log_sum_exp(values: list[float]) -> None:
     array = np.array(values, np.float32)
-    got = sampling.log_sum_exp(array)
+    got = log_norm.log_sum_exp(array)
     assert got == pytest.approx(reference.log_sum_exp(array), abs=1e-6, rel=1e-7)
     nothing = np.full(3, -np.inf, np.float32)
-    assert sampling.log_sum_exp(nothing) == -np.inf
+    assert log_norm.log_sum_exp(nothing) == -np.inf
+    for low in (np.full(70, -np.inf), np.arange(64.0)):  # a panel of nothing beside others
+        many = np.concatenate([low, array]).astype(np.float32)
+        assert log_norm.log_sum_exp(many) == pytest.approx(reference.log_sum_exp(many), abs=1e-6)
 
 
 def test_padded_tail_is_never_drawn() -> None:

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,21 @@ def test_a_second_caller_runs_alone() -> None:
     assert seen == [(0, 1)]
     team.run(lambda thread, threads, barrier: seen.append((thread, threads)))
     assert sorted(seen[1:]) == [(0, 2), (1, 2)]
+
+
+def test_workers_that_have_fallen_asleep_come_when_called() -> None:
+    """The pauses are about as long as a worker looks out: some calls come as it lies down."""
+    team = Team(2)
+    rng = np.random.default_rng(0)
+    wanted = np.array(expected(2, 5))[:, None]
+    for pause in (*rng.uniform(0, 4e-3, 150), 0.2, 0.0, 0.2):
+        time.sleep(pause)
+        assert (counted(team, 5) == wanted).all()
+
+
+def test_no_more_threads_than_a_desk_has_places() -> None:
+    with pytest.raises(ValueError, match="at most 16"):
+        Team(17)
 
 
 def test_a_team_that_is_gone_leaves_no_threads() -> None:

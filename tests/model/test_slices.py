@@ -10,6 +10,8 @@ import torch
 from small_models import network
 
 from constrained_gpt.int8_engine import Int8Engine
+from constrained_gpt.kernels import reference
+from constrained_gpt.kernels.log_norm import log_sum_exp, sequence
 from constrained_gpt.model import GPTConfig
 from constrained_gpt.torch_engine import _BLOCK, TorchEngine
 
@@ -83,6 +85,32 @@ def test_forks_and_drops(engine: Any) -> None:
         for token in history:
             wanted = engine.decode_step(alone, np.array([token]))[0]
         np.testing.assert_array_equal(logits[row], wanted)
+
+
+@pytest.mark.parametrize("size", [0, 70, VOCAB])
+def test_norms_are_those_of_all_logits(engine: Any, size: int) -> None:
+    """To the bit, whatever is asked for beside them and in whatever company, rows alike in it."""
+    if not isinstance(engine, Int8Engine):
+        pytest.skip("only the engine on bytes sums what it does not write out")
+    rng = np.random.default_rng(size)
+    order = rng.permutation(VOCAB)[:size].astype(np.int32)
+    every = sequence(order, VOCAB)
+    assert sorted(every) == list(range(VOCAB)) and (every[:size] == order).all()
+    rows = 24
+    whole_cache, _ = engine.prefill(PROMPT, rows, 4)
+    part_cache, _ = engine.prefill(PROMPT, rows, 4)
+    for _ in range(3):
+        tokens = rng.integers(0, 4, rows)  # few: some rows stay alike
+        whole = engine.decode_step(whole_cache, tokens)
+        prefix, start, extra = asked(rng, rows, order)
+        part, single, norms = engine.decode_weighed(part_cache, tokens, order, prefix, start, extra)
+        for row, many in enumerate(prefix):
+            np.testing.assert_array_equal(part[row, :many], whole[row, order[:many]])
+            assert norms[row] == log_sum_exp(np.ascontiguousarray(whole[row, every]))
+            assert norms[row] == pytest.approx(reference.log_sum_exp(whole[row]), abs=1e-5)
+        np.testing.assert_array_equal(
+            single, whole[np.repeat(np.arange(rows), np.diff(start)), extra]
+        )
 
 
 @pytest.mark.parametrize(
