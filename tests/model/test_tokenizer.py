@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from constrained_gpt.hf_tokenizer import load_folder_tokenizer
 from constrained_gpt.tokenizer import (
     DIGITS_PATTERN,
     Tokenizer,
@@ -95,17 +96,22 @@ def test_shipped_ranks_are_those_tiktoken_would_download() -> None:
 
 
 def test_sources_are_recounted() -> None:
-    rows = re.findall(r"^\| `([^`]+)` .*\| ([\d,]+) (merges|weights) \| `([0-9a-f]{64})` \|$",
+    rows = re.findall(r"^\| `([^`]+)` .*\| ([\d,]+) (merges|weights|tokens|layers) \| `([0-9a-f]{64})` \|$",
                       (DATA / "SOURCES.md").read_text("utf-8"), flags=re.M)  # fmt: skip
-    kept = {path.name for path in DATA.iterdir() if path.suffix != ".md"}
-    assert {name for name, *_ in rows} == kept
+    files = (path for path in DATA.rglob("*") if path.is_file() and path.suffix != ".md")
+    assert {name for name, *_ in rows} == {path.relative_to(DATA).as_posix() for path in files}
     for name, count, unit, digest in rows:
         assert hashlib.sha256((DATA / name).read_bytes()).hexdigest() == digest
         if unit == "merges":
             held = len(gpt2_merges())
+        elif unit == "tokens":
+            held = load_folder_tokenizer((DATA / name).parent).n_vocab
+        elif unit == "layers":
+            held = json.loads((DATA / name).read_text("utf-8"))["gpt"]["n_layer"]
         else:
             with safe_open(DATA / name, "np") as file:
-                held = sum(file.get_tensor(key).size for key in file.keys())  # noqa: SIM118
+                names = [key for key in file.keys() if not key.endswith(".scale")]  # noqa: SIM118
+                held = sum(file.get_tensor(key).size for key in names)
         assert int(count.replace(",", "")) == held
 
 
