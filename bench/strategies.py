@@ -147,7 +147,9 @@ def plot(
                           label=strategy + (" (default)" if main else ""))  # fmt: skip
         if people is not None and of_people:
             axis.axhline(people[of_people], color="grey", linestyle=":", label="people")
-        axis.set(xscale="log", xlabel="model rows a poem", ylabel=label)
+        axis.set_xscale("log", base=2)
+        axis.set(xlabel="model rows a poem", ylabel=label)
+        axis.xaxis.set_major_formatter("{x:.0f}")
     handles, labels = axes[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=4, frameon=False)
     figure.tight_layout(rect=(0, 0.16, 1, 1))
