@@ -95,8 +95,8 @@ class Ours:
         for step in range(new):
             uniforms = np.array([generator.random() for generator in generators])
             team.run(
-                sample_masked, np.ascontiguousarray(logits), nothing, False, order, order, masks,
-                unknown, history, uniforms, temperature, 0, 1.0, 0.0, 1.0, False,
+                sample_masked, np.ascontiguousarray(logits), np.arange(rows), nothing, False, order,
+                order, masks, unknown, history, uniforms, temperature, 0, 1.0, 0.0, 1.0, False,
                 np.zeros((1, 1), np.float32), np.full(rows, -1), scratch, tokens, *sums,
             )  # fmt: skip
             written[:, step] = tokens
