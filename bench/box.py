@@ -25,13 +25,14 @@ import numpy as np
 
 from constrained_gpt import Engine, Haiku, generate, validate
 from constrained_gpt.corpus import plan
+from constrained_gpt.evaluation import intervals
 from constrained_gpt.evaluation.evaluate import evaluate_poems
 from constrained_gpt.evaluation.report import SetResult
 from constrained_gpt.evaluation.sources import load
 from constrained_gpt.registry import REGISTRY, locate
 
 TEACHER = "smollm2"
-BOXED = tuple(name for name, source in REGISTRY.items() if source.package == "constrained_gpt")
+BOXED = tuple(name for name, source in REGISTRY.items() if source.boxed)
 SEASONS = ("spring", "summer", "autumn", "winter")
 PLAIN: dict[str, Any] = {"strategy": "sample"}
 SPEEDS: dict[str, tuple[int, dict[str, Any]]] = {  # how many poems a timed call writes, and how
@@ -78,17 +79,9 @@ def speeds(models: dict[str, Engine], rounds: int) -> dict[str, dict[str, dict[s
     return found
 
 
-def difference(own: SetResult, other: SetResult) -> list[float]:
-    """Log p a token less the other set's, and the ends of its 95 % interval: poems drawn anew."""
-    rng = np.random.default_rng(0)
-
-    def means(result: SetResult) -> np.ndarray:
-        pairs = np.array([(p.log_p, p.tokens) for p in result.poems if p.log_p is not None])
-        drawn = pairs[rng.integers(len(pairs), size=(1000, len(pairs)))].sum(axis=1)
-        return np.append(drawn[:, 0] / drawn[:, 1], pairs[:, 0].sum() / pairs[:, 1].sum())
-
-    apart = means(own) - means(other)
-    return [float(apart[-1]), *np.quantile(apart[:-1], (0.025, 0.975)).tolist()]
+def judged(result: SetResult) -> np.ndarray:
+    """(2, poems): log p and tokens of every poem that the judge could read."""
+    return np.array([(p.log_p, p.tokens) for p in result.poems if p.log_p is not None]).T
 
 
 def size(name: str) -> int:
@@ -120,13 +113,14 @@ def main() -> None:
     rows = []
     for name, own in sets.items():
         texts = [poem.text for poem in poems[name]]
+        apart = intervals.difference(judged(own), judged(sets[TEACHER]), seed=0)
         copied = [p.copied.length for p in own.poems if p.copied is not None]
         rows.append({
             "model": name,
             "bytes": size(name),
             "poems": len(texts),
             "distinct": len(set(texts)) / len(texts),
-            "difference": difference(own, sets[TEACHER]),
+            "difference": [apart.value, apart.low, apart.high],
             "longest_copy": max(copied, default=None),
             "speed": rates[name],
             **{measure: None if (found := own.totals[measure]) is None else found.value

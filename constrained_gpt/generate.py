@@ -301,17 +301,11 @@ def _guide(engine: Any, lattice: Lattice, options: Options, scorer: Scorer | Non
     that are a token each."""
     if not options.lookahead:
         return None
-    learned = lookaheads.find(engine)
-    guide = None if learned is None else _laid_out(learned, lattice, options.temperature)
+    guide = lookaheads.guide_of(engine, lattice, options.temperature)
     bonus = None if scorer is None else word_bonus(scorer.score, lattice, engine.tokenizer.decode)
     if bonus is None:
         return guide
     return (Guide.blank(lattice) if guide is None else guide).plus(bonus)
-
-
-@lru_cache(maxsize=8)
-def _laid_out(learned: lookaheads.Lookahead, lattice: Lattice, temperature: float) -> Guide:
-    return learned.guide(lattice, temperature)
 
 
 def _asked(

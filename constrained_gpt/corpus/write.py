@@ -16,7 +16,7 @@ import numpy as np
 
 from constrained_gpt import lookahead, prompts
 from constrained_gpt.corpus import plan, teacher
-from constrained_gpt.decoding import STRATEGIES, Guide
+from constrained_gpt.decoding import STRATEGIES
 from constrained_gpt.engine import Engine
 from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import Form, Lexicon, validate
@@ -106,9 +106,7 @@ class _Scribe:
         self.recipe = recipe
         self.engine: Any = Engine.from_pretrained(recipe.model, dtype=recipe.dtype)
         self.lexicon = Lexicon.default()
-        self._learned = lookahead.find(self.engine)
         self._lattices: dict[tuple[Form, int], Lattice] = {}
-        self._guides: dict[tuple[Form, int], Guide] = {}
 
     def batch(self, number: int) -> list[dict[str, Any]]:
         """The rows of a batch."""
@@ -119,14 +117,16 @@ class _Scribe:
         else:
             asking = prompts.build(spelled, job.topic, job.form, page=job.examples)
         lattice = self._lattice(job.form, asking.end)
+        options, guide = recipe.options, None
+        if options.lookahead:
+            guide = lookahead.guide_of(self.engine, lattice, options.temperature)
         recorder = teacher.Recorder(self.engine, recipe.teacher_top)
         generators = [
             np.random.default_rng([recipe.seed, number, place]) for place in range(recipe.poems)
         ]
         paths = STRATEGIES[recipe.strategy](
-            recorder, lattice, asking.ids, generators, recipe.options,
-            guide=self._guide(job.form, asking.end),
-        )  # fmt: skip
+            recorder, lattice, asking.ids, generators, options, guide=guide
+        )
         rows = []
         for path in paths:
             text = self.engine.tokenizer.decode(path.tokens[:-1])
@@ -156,14 +156,4 @@ class _Scribe:
         if found is None:
             found = compile(form, self.lexicon, self.engine.tokenizer, policy="all", end=end)
             self._lattices[form, end] = found
-        return found
-
-    def _guide(self, form: Form, end: int) -> Guide | None:
-        """What was learned of the teacher, laid out for a form's lattice."""
-        if self._learned is None or not self.recipe.options.lookahead:
-            return None
-        found = self._guides.get((form, end))
-        if found is None:
-            found = self._learned.guide(self._lattice(form, end), self.recipe.temperature)
-            self._guides[form, end] = found
         return found

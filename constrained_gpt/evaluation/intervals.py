@@ -34,13 +34,8 @@ def ratios(over: np.ndarray, under: np.ndarray, seed: int) -> list[Estimate | No
     nothing of what it has not seen: a share of none among the poems has the interval 0 to 0.
     None if there is nothing to divide by; no interval for a single poem.
     """
-    measures, n = over.shape
-    both = np.concatenate((over, under)).astype(np.float64)  # (2 measures, poems)
-    rng = np.random.default_rng([seed, n])
-    drawn = np.empty((RESAMPLES, 2 * measures))
-    for sums in drawn:  # one at a time: memory stays that of one set
-        sums[:] = both @ np.bincount(rng.integers(0, n, n), minlength=n)
-    tail = (1 - CONFIDENCE) / 2
+    measures = len(over)
+    drawn = _drawn(np.concatenate((over, under)), seed)
     result: list[Estimate | None] = []
     for i, (a, b) in enumerate(zip(over, under, strict=True)):
         counted = int((b > 0).sum())
@@ -53,9 +48,38 @@ def ratios(over: np.ndarray, under: np.ndarray, seed: int) -> list[Estimate | No
             continue
         top, bottom = drawn[:, i], drawn[:, measures + i]
         some = bottom > 0
-        low, high = np.quantile(top[some] / bottom[some], (tail, 1 - tail)).tolist()
-        result.append(Estimate(value, low, high, counted))
+        result.append(Estimate(value, *_ends(top[some] / bottom[some]), counted))
     return result
+
+
+def difference(own: np.ndarray, other: np.ndarray, seed: int) -> Estimate:
+    """The ratio of one set less that of another, each (2, poems), over and under the line, and none
+    under the line 0; intervals as those of `ratios`, each set drawn by itself."""
+    values, drawn = [], []
+    for place, parts in enumerate((own, other)):
+        over, under = parts.sum(axis=1)
+        values.append(float(over / under))
+        sums = _drawn(parts, seed + place)
+        drawn.append(sums[:, 0] / sums[:, 1])
+    poems = min(own.shape[1], other.shape[1])
+    return Estimate(values[0] - values[1], *_ends(drawn[0] - drawn[1]), poems)
+
+
+def _drawn(parts: np.ndarray, seed: int) -> np.ndarray:
+    """Sums over RESAMPLES sets of poems drawn with replacement: (sets, rows of `parts`)."""
+    n = parts.shape[1]
+    rng = np.random.default_rng([seed, n])
+    drawn = np.empty((RESAMPLES, len(parts)))
+    parts = parts.astype(np.float64)
+    for sums in drawn:  # one at a time: memory stays that of one set
+        sums[:] = parts @ np.bincount(rng.integers(0, n, n), minlength=n)
+    return drawn
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, (tail, 1 - tail)).tolist()
+    return low, high
 
 
 def normal(value: float, error: float, poems: int) -> Estimate:

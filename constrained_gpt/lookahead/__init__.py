@@ -4,7 +4,7 @@
 finds it again. It shapes proposals alone: weights account for it (`decoding.Options`).
 """
 
-from constrained_gpt.lookahead.store import find, learn, save
+from constrained_gpt.lookahead.store import find, guide_of, learn, save
 from constrained_gpt.lookahead.table import Lookahead
 
-__all__ = ["Lookahead", "find", "learn", "save"]
+__all__ = ["Lookahead", "find", "guide_of", "learn", "save"]

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from constrained_gpt import cache, prompts
-from constrained_gpt.lattice import compile
+from constrained_gpt.decoding import Guide
+from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import HAIKU, Lexicon
 from constrained_gpt.lexicon.function_words import is_dangling
 from constrained_gpt.lexicon.typography import DEFAULT
@@ -68,6 +69,17 @@ def _find(name: str) -> Lookahead | None:
         return None
     with np.load(shipped, allow_pickle=False) as arrays:
         return Lookahead.from_arrays(dict(arrays))
+
+
+def guide_of(engine: Any, lattice: Lattice, temperature: float) -> Guide | None:
+    """The look-ahead learned of an engine's weights, laid out for a lattice, if there is one."""
+    learned = find(engine)
+    return None if learned is None else _laid_out(learned, lattice, temperature)
+
+
+@lru_cache(maxsize=8)
+def _laid_out(learned: Lookahead, lattice: Lattice, temperature: float) -> Guide:
+    return learned.guide(lattice, temperature)
 
 
 def learn(

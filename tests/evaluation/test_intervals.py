@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from constrained_gpt.evaluation.intervals import Estimate, normal, ratios
+from constrained_gpt.evaluation.intervals import Estimate, difference, normal, ratios
 
 
 def test_totals_are_ratios_of_sums_not_means_of_ratios() -> None:
@@ -59,3 +59,14 @@ def test_standard_errors() -> None:
     assert found.high == pytest.approx(0.696, abs=1e-4)
     assert normal(0.9, 0.1, 7).high == 1.0
     assert normal(0.5, math.nan, 1) == Estimate(0.5, None, None, 1)
+
+
+def test_a_difference_has_the_interval_of_two_means() -> None:
+    rng = np.random.default_rng(3)
+    own, other = rng.normal(1.0, 2.0, 400), rng.normal(0.5, 1.0, 300)
+    found = difference(np.stack((own, np.ones(400))), np.stack((other, np.ones(300))), seed=0)
+    apart = own.mean() - other.mean()
+    error = 1.96 * np.sqrt(own.var() / 400 + other.var() / 300)
+    assert found.value == pytest.approx(apart)
+    assert found.low == pytest.approx(apart - error, abs=0.2 * error)
+    assert found.high == pytest.approx(apart + error, abs=0.2 * error)
