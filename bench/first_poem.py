@@ -1,10 +1,10 @@
 """Time from `haiku write` to the first poem: whole processes, as a person at a terminal meets them.
 
-Warm: everything is in the caches. New cache folder: lattice compiled, weights read from the GGUF
-file and quantised. First run ever: the kernels are compiled too, into an empty NUMBA_CACHE_DIR.
-Beside them what torch alone takes to be imported and to load the same weights, saved by torch.save
-as float32. Proves first that every run prints the same poem, that it is a haiku, and that no torch
-is loaded on the way to it.
+Warm: everything is in the caches. New cache folder: lattice compiled, weights read and
+quantised. First run ever: the kernels are compiled too, into an empty NUMBA_CACHE_DIR.
+Beside them what torch alone takes to be imported and to load the weights of SmolLM2, saved by
+torch.save as float32. Proves first that every run prints the same poem, that it is a haiku, and
+that no torch is loaded on the way to it.
 
     python bench/first_poem.py [--runs N] [--first-ever]
 """

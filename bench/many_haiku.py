@@ -1,6 +1,6 @@
 """Thousands of haiku in one call: is the time of each the same at the end, and the memory?
 
-    python bench/many_haiku.py            10,000 by SmolLM2, plain draws: results/many.json
+    python bench/many_haiku.py            10,000, plain draws: results/many.json
     python bench/many_haiku.py --smoke    twenty, no figures kept
 
 Every poem is validated by another call than the one that wrote it. Peak memory is this process's
