@@ -12,7 +12,7 @@ import json
 import math
 import mmap
 import os
-import tempfile
+import secrets
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -43,9 +43,8 @@ def folder() -> Path:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a scratch path beside `path`; on success it becomes `path`, on failure it is gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".", suffix=".part")
-    os.close(handle)
-    scratch = Path(name)
+    scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    scratch.open("xb").close()  # with the rights that the umask gives, as any other file
     try:
         yield scratch
         scratch.replace(path)

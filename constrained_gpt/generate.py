@@ -76,7 +76,7 @@ def generate(
     form, and what to change in it: season (one of SEASONS), kigo ("off", "any", a season, a phrase
     of the saijiki or several, one of which must occur), kireji, rhyme, dangling (see `Form`).
     Without a word about the season a haiku gets any kigo. Lines do not end on the same sound
-    (rhyme "identical") nor on a function word (dangling "forbidden") unless asked otherwise.
+    (rhyme "identical") nor on a function word (dangling "strict") unless asked otherwise.
     temperature, top_k, top_p, min_p, repetition_penalty, lookahead, particles, beams, resample,
     diversity: see `decoding.Options`. strategy: "sample", "smc", "best" (of `particles` drafts) or
     "beam".
@@ -339,7 +339,7 @@ def _asked(
         kigo=kigo,
         kireji=form.kireji if kireji is None else kireji,
         rhyme=("identical" if form.rhyme == "perfect" else form.rhyme) if rhyme is None else rhyme,
-        dangling="forbidden" if dangling is None else dangling,
+        dangling="strict" if dangling is None else dangling,
     )
 
 

@@ -61,3 +61,10 @@ else:
             function
         )
         return _stamped(compiled)
+
+    def jit_into(function: Function) -> Function:
+        """As `jit`, compiled into each of its callers."""
+        compiled: Function = numba.njit(
+            cache=True, nogil=True, fastmath=False, error_model="numpy", inline="always"
+        )(function)
+        return _stamped(compiled)

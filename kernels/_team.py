@@ -25,7 +25,7 @@ from ._threads import atomic_add, atomic_load, atomic_swap, give_way, job_of, pa
 _SPINS = 4096  # looks at the barrier before the processor is offered to others
 _LOOKS, _OFFERS = 20_000, 2_000  # looks for the next job, then with such offers, before sleep
 _GENERATION = 16  # a cache line away from the count
-_LEFT = 17  # not 0: a thread has gone and will not come
+LEFT = 17  # not 0: a thread has gone and will not come
 BARRIER = 32  # int64 numbers of a barrier; a team has one for all and one for each thread
 
 # A team's desk, int64: what is to be done, by whom, and the barriers of those who do it. What one
@@ -53,7 +53,7 @@ def meet(barrier, threads):  # type: ignore[no-untyped-def]
         atomic_add(barrier, _GENERATION, 1)
         return
     spins = 0
-    while atomic_load(barrier, _GENERATION) == generation and atomic_load(barrier, _LEFT) == 0:
+    while atomic_load(barrier, _GENERATION) == generation and atomic_load(barrier, LEFT) == 0:
         spins += 1
         if spins > _SPINS:
             give_way()
@@ -67,6 +67,16 @@ def _call(desk):  # type: ignore[no-untyped-def]
         at = _STATES + worker * _STATE
         if atomic_swap(desk, at, _AWAKE, _WANTED) == _ASLEEP:
             atomic_swap(desk, at, _ASLEEP, _WANTED)
+            asleep |= 1 << worker
+    return asleep
+
+
+@jit
+def _wake(desk):  # type: ignore[no-untyped-def]
+    """The numbers of workers who slept and do not any more, as bits: they must be told."""
+    asleep = 0
+    for worker in range(1, desk[_THREADS]):
+        if atomic_swap(desk, _STATES + worker * _STATE, _ASLEEP, _AWAKE) == _ASLEEP:
             asleep |= 1 << worker
     return asleep
 
@@ -93,7 +103,7 @@ def _serve(desk, worker, jobs):  # type: ignore[no-untyped-def]
             looks += 1
         elif atomic_swap(desk, state, _AWAKE, _ASLEEP) == _AWAKE:
             return jobs
-        elif atomic_load(desk, _BARRIERS + _LEFT) != 0:
+        elif atomic_load(desk, _BARRIERS + LEFT) != 0:
             return jobs  # whoever wanted this worker was interrupted
         else:
             give_way()
@@ -104,7 +114,7 @@ def _leave(desk):  # type: ignore[no-untyped-def]
     """Nobody waits at a barrier any more."""
     atomic_add(desk, _FAILED, 1)
     for barrier in range(desk[_THREADS] + 1):
-        atomic_add(desk, _BARRIERS + barrier * BARRIER + _LEFT, 1)
+        atomic_add(desk, _BARRIERS + barrier * BARRIER + LEFT, 1)
 
 
 def _given_out(desk, *args):  # type: ignore[no-untyped-def]
@@ -200,6 +210,20 @@ class Team:
                 raise
             self._crew = crew
 
+    def awake(self) -> bool:
+        """Would `run` find its workers looking out for work? For work that is done sooner than one
+        that sleeps is woken."""
+        crew = self._crew
+        return crew is not None and self._process == os.getpid() and crew.awake()
+
+    def wake(self) -> None:
+        """Let the workers look out for work, for a moment; waits for none of them."""
+        if self.threads > 1 and self._process == os.getpid() and not self._turn.locked():
+            with self._turn:
+                crew, self._crew = self._crew or _Crew(self.threads), None
+                crew.wake()
+                self._crew = crew
+
     def alone(self, function: Callable[..., None], *args: Any) -> None:
         """Call it on the caller's thread only: for what is not worth two."""
         if hasattr(function, "py_func"):
@@ -238,11 +262,7 @@ class _Crew:
     def run(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
         """Call it on all threads and wait for them."""
         if hasattr(function, "py_func"):
-            asleep = _call(self.desk)
-            if asleep:
-                for worker, inbox in enumerate(self._inboxes, start=1):
-                    if asleep >> worker & 1:
-                        inbox.put(_SERVE)
+            self._tell(_call(self.desk))
             _launch(function, self.desk, args)
             return
         threads = len(self._inboxes) + 1
@@ -257,7 +277,7 @@ class _Crew:
                 failed = self._done.get() or failed
                 working -= 1
         except BaseException:
-            barrier[_LEFT::BARRIER] = 1
+            barrier[LEFT::BARRIER] = 1
             with contextlib.suppress(queue.Empty):
                 for _ in range(working):  # they have no far way to go
                     self._done.get(timeout=0.2)
@@ -265,9 +285,25 @@ class _Crew:
         if failed is not None:
             raise failed
 
+    def awake(self) -> bool:
+        """Is no worker asleep?"""
+        states = self.desk[_STATES + _STATE : _STATES + _STATE * (1 + len(self._inboxes)) : _STATE]
+        return bool(states.all())
+
+    def wake(self) -> None:
+        """Let the workers look at the desk for a while."""
+        self._tell(_wake(self.desk))
+
+    def _tell(self, asleep: int) -> None:
+        """Let those of whom the bits are set look at the desk."""
+        if asleep:
+            for worker, inbox in enumerate(self._inboxes, start=1):
+                if asleep >> worker & 1:
+                    inbox.put(_SERVE)
+
     def dismiss(self) -> None:
         """Let the workers go, whatever they are at."""
-        self.desk[_BARRIERS + _LEFT :: BARRIER] = 1
+        self.desk[_BARRIERS + LEFT :: BARRIER] = 1
         self.release()
 
     def release(self) -> None:
@@ -294,7 +330,7 @@ def _work(
             function(worker, threads, barrier, *args)
         except BaseException as error:  # the caller raises it
             failed = error
-            barrier[_LEFT::BARRIER] = 1
+            barrier[LEFT::BARRIER] = 1
         done.put(failed)
         del job, function, barrier, args, failed
 

@@ -1,12 +1,12 @@
-"""Masks of a whole batch in one call: entries shared by many states, and small patches on them.
+"""What masks are made of: entries shared by many states, and small patches on them.
 
 An *entry* is what may begin a unit when nothing is pending: it depends on the line, the syllables
 left, whether season word and cut are there, and on nothing that is new in every poem. What is
 special to a state is a *patch*: a few tokens taken away or added (a season phrase half said, a
 mark just written). What rhymes with earlier lines is worked out at once, at the price of the words
-that rhyme, and what goes on inside a word at the price of a node's children. New states read what
-no cache holds, so rows ask for it some rows ahead (`bring`). Knows neither text nor models. Its
-slow twin is `Lattice.candidates`. Called by `constrained_gpt.lattice.boundary`.
+that rhyme, and what goes on inside a word at the price of a node's children. Knows neither text nor
+models. Its slow twin is `Lattice.candidates`. Called by `fill` and by
+`constrained_gpt.lattice.boundary`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from . import book as bk
 from ._index import look, look_at, read
 from ._jit import jit, jit_borrowing
 from ._simd import fetch
+from ._threads import atomic_swap
 from .judging import (
     B_AFTER,
     B_CLOSES,
@@ -40,7 +41,6 @@ from .judging import (
     chance,
     closing_bits,
     judge,
-    may_close,
     most_left,
     other_units,
     own_word,
@@ -53,30 +53,22 @@ from .mask import (
     BUDGET,
     CUT,
     ENDS,
-    FINISHED,
-    LAST,
     LINE,
-    LINE_ROOT,
-    MID_ROOT,
-    NODE,
     SEASON,
     STYLE,
-    WORD,
     shift_budget,
 )
-from .walk import commit, heard_at, node_at, settled_cut, shape_bits
+from .walk import heard_at, node_at, settled_cut, shape_bits
 
-# What `fill_masks` may come back for.
-DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE = range(5)
-# Counters in Entries.used; and what `fill_masks` needs first: NEED_* and of what.
-U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND, U_NEED = range(9)
-U_SIZE = U_NEED + 3
+# What `fill.fill_masks` may come back for.
+DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE, NEED_PATCH, NEED_PATCHES = range(7)
+# Counters in Entries.used; and whether a thread is adding a patch.
+U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND, U_LOCK = range(9)
+U_SIZE = U_LOCK + 1
+P_VALUE = 2  # column of Entries.patch; and, behind it:
 R_SPOT, R_UNIT, R_TYPE, R_ONSET = range(4)  # columns of the book's table of rhyming words
-# Columns of Entries.patch, behind a key and a number.
 P_DROP, P_DROP_STOP, P_TOUCHED_STOP, P_EXTRA, P_EXTRA_STOP = range(3, 8)
 OF_BASE, OF_SOUND, OF_LINE = (kind << 60 for kind in range(3))  # kinds of key in Entries.found
-_AHEAD = 3  # rows between asking for the next thing a row reads and for what that leads to
-_MOST_BROUGHT = 32  # of the children of a node, and of the words that rhyme with one word
 
 
 class Entries(NamedTuple):
@@ -100,7 +92,10 @@ class Entries(NamedTuple):
     (2**k, 8), the same, one cache line each, and behind it P_*, ranges of: drop: int32, what is
     dropped, then positions at which units may be other ones than in the entry (touched); extra:
     int32, extra_outlook: float32.
-    used: int64 (U_SIZE,), see U_*. scratch: int64, as long as needed.
+    used: int64 (U_SIZE,), see U_*. scratch: int64 (shares, as long as needed), a row for every
+    thread.
+
+    While several threads fill masks, one adds a patch at a time, and nothing else changes.
     """
 
     base: np.ndarray
@@ -374,17 +369,22 @@ def place_of(book: np.ndarray, unit: int) -> int:
 
 
 @jit_borrowing
-def make_room_for_patch(book: np.ndarray, entries: Entries) -> None:
-    """If there is no room for one patch more, forget all."""
+def patches_full(book: np.ndarray, entries: Entries) -> bool:
+    """Is there no room for one patch more?"""
     used = entries.used
     most = 2 * book[bk.N_ORDER]
-    if (
+    return (
         2 * used[U_PATCHES] >= len(entries.patch)
         or used[U_DROPS] + most > len(entries.drop)
         or used[U_EXTRAS] + most > len(entries.extra)
-    ):
-        used[U_PATCHES] = used[U_DROPS] = used[U_EXTRAS] = 0
-        entries.patch[:, 2] = -1
+    )
+
+
+@jit_borrowing
+def forget_patches(entries: Entries) -> None:
+    """Start anew with no patches."""
+    entries.used[U_PATCHES] = entries.used[U_DROPS] = entries.used[U_EXTRAS] = 0
+    entries.patch[:, P_VALUE] = -1
 
 
 @jit
@@ -397,13 +397,16 @@ def add_patch(
     ctx: np.ndarray,
     a: int,
     b: int,
+    places: np.ndarray,
 ) -> int:
-    """Work out in what a state differs from its entry, sounds aside, and keep it under (a, b).
-    Returns its slot."""
+    """Work out in what a state differs from its entry, sounds aside, and keep it under (a, b), for
+    which there must be room. Returns its slot. places: int64, scratch, as long as needed.
+
+    Others may read patches meanwhile: this one is there for them once it is whole.
+    """
     base, codes, hope = entries.base, entries.codes, entries.hope
     lines, used = entries.lines, entries.used
     n_order = int(book[bk.N_ORDER])
-    make_room_for_patch(book, entries)
     state = row[SEASON]
     plain = row.copy()
     plain[SEASON] = read(book, bk.FLUSH, state)
@@ -413,7 +416,6 @@ def add_patch(
         start = starting_bits(book, lines, ctx[C_READY], 0)
         usual[C_OTHERS] = other_units(book, lines, plain, ctx[C_READY], start, True, True)
     # The places where it may differ, and whether for what the words there may do.
-    places = entries.scratch
     n = 0
     if not at_start:
         for i in range(book[bk.N_OTHERS]):
@@ -468,10 +470,12 @@ def add_patch(
                 extras += 1
     for i in range(n_touched):
         entries.drop[drops + i] = places[i]
-    slot = enter(entries.patch, a, b, used[U_PATCHES])
+    slot = -1 - find_key(entries.patch, a, b)
+    entries.patch[slot, 0], entries.patch[slot, 1] = a, b
     entries.patch[slot, P_DROP], entries.patch[slot, P_DROP_STOP] = first_drop, drops
     entries.patch[slot, P_TOUCHED_STOP] = drops + n_touched
     entries.patch[slot, P_EXTRA], entries.patch[slot, P_EXTRA_STOP] = first_extra, extras
+    atomic_swap(entries.patch, slot * entries.patch.shape[1] + P_VALUE, -1, used[U_PATCHES])
     used[U_DROPS], used[U_EXTRAS] = drops + n_touched, extras
     used[U_PATCHES] += 1
     return slot
@@ -598,14 +602,14 @@ def merge_refused(
     extra: np.ndarray,
     extra_outlook: np.ndarray,
     n_extra: int,
+    found: np.ndarray,
 ) -> tuple[int, int]:
-    """Write a patch, and take off what `sounds_refused` found (in the scratch).
+    """Write a patch, and take off what `sounds_refused` found.
 
     Where a token's own word is refused and a longer one is not, the token stays with the outlook
     of the longer ones: it is dropped and comes again as an extra. extra[:n_extra] beyond the
     patch's own may be unsorted.
     """
-    found = entries.scratch
     own = n_extra
     for i in range(entries.patch[patch, P_EXTRA], entries.patch[patch, P_EXTRA_STOP]):
         extra[n_extra], extra_outlook[n_extra] = entries.extra[i], entries.extra_outlook[i]
@@ -875,247 +879,3 @@ def merge_extras(
             extra[at], extra_outlook[at] = extra[right], extra_outlook[right]
             right -= 1
         at -= 1
-
-
-# -- the masks of a batch ----------------------------------------------------------------------
-@jit_borrowing
-def bring_node(book: np.ndarray, row: np.ndarray) -> None:
-    """Ask for what the mask of a row will read, so that the waits of several rows overlap. What is
-    found through this is asked for some rows later, by `bring_words`, then `bring_runs`, then
-    `bring_telling`."""
-    fetch(book, node_at(book, row[NODE]), 1)
-    if row[LAST] >= 0:
-        fetch(book, heard_at(book, row[LAST]), 1)
-    for line in range(row[LINE]):
-        fetch(book, heard_at(book, row[ENDS + line]), 1)
-
-
-@jit_borrowing
-def bring_words(book: np.ndarray, row: np.ndarray) -> None:
-    """The word a row is at, what may go on with it, and the sounds of words before it."""
-    node = row[NODE]
-    if node > MID_ROOT:
-        at = node_at(book, node)
-        fetch(book, heard_at(book, look(book, at + bk.OWN_WORD)), 1)
-        children = min(look(book, at + bk.COUNT), _MOST_BROUGHT)
-        first = int(book[bk.CHILD]) + bk.CHILD_WIDTH * look(book, at + bk.FIRST)
-        fetch(book, first, bk.CHILD_WIDTH * children)
-    if row[LAST] >= 0:
-        at = heard_at(book, row[LAST])
-        fetch(book, int(book[bk.SOUND]) + 2 * look(book, at + bk.FROM), 1)
-    for line in range(row[LINE]):
-        at = heard_at(book, row[ENDS + line])
-        fetch(book, int(book[bk.SOUND]) + 2 * look(book, at + bk.FROM), 1)
-
-
-@jit_borrowing
-def bring_runs(book: np.ndarray, row: np.ndarray) -> None:
-    """The sound of a row's word, and where the words stand that rhyme with ends of lines."""
-    node, n_shapes = row[NODE], int(book[bk.N_SHAPES])
-    if node > MID_ROOT:
-        at = heard_at(book, look(book, node_at(book, node) + bk.OWN_WORD))
-        fetch(book, int(book[bk.SOUND]) + 2 * look(book, at + bk.FROM), 1)
-    for line in range(row[LINE]):
-        at = heard_at(book, row[ENDS + line])
-        part = read(book, bk.SOUND, 2 * look(book, at + bk.FROM))
-        if part >= 0:
-            fetch(book, int(book[bk.TELLING_START]) + part * n_shapes, n_shapes + 16)
-
-
-@jit_borrowing
-def bring_telling(book: np.ndarray, row: np.ndarray) -> None:
-    """The words that rhyme with ends of lines."""
-    n_shapes = int(book[bk.N_SHAPES])
-    for line in range(row[LINE]):
-        at = heard_at(book, row[ENDS + line])
-        part = read(book, bk.SOUND, 2 * look(book, at + bk.FROM))
-        if part >= 0:
-            low = read(book, bk.TELLING_START, part * n_shapes)
-            stop = read(book, bk.TELLING_START, (part + 1) * n_shapes)
-            at = int(book[bk.TELLING]) + 4 * low
-            fetch(book, at, 4 * min(stop - low, _MOST_BROUGHT) + 15)
-
-
-@jit_borrowing
-def bring(book: np.ndarray, states: np.ndarray, first: int, b: int) -> None:
-    """Ask for what the masks of rows soon after row b will read; none before row `first`."""
-    stop = len(states)
-    if first <= b + 4 * _AHEAD < stop and states[b + 4 * _AHEAD, NODE] != FINISHED:
-        bring_node(book, states[b + 4 * _AHEAD])
-    if first <= b + 3 * _AHEAD < stop and states[b + 3 * _AHEAD, NODE] != FINISHED:
-        bring_words(book, states[b + 3 * _AHEAD])
-    if book[bk.RHYME] == bk.NO_RHYME:
-        return
-    if first <= b + 2 * _AHEAD < stop and states[b + 2 * _AHEAD, NODE] != FINISHED:
-        bring_runs(book, states[b + 2 * _AHEAD])
-    if first <= b + _AHEAD < stop and states[b + _AHEAD, NODE] != FINISHED:
-        bring_telling(book, states[b + _AHEAD])
-
-
-@jit
-def fill_masks(
-    book: np.ndarray,
-    reals: np.ndarray,
-    base: np.ndarray,
-    codes: np.ndarray,
-    hope: np.ndarray,
-    lines: np.ndarray,
-    deep: np.ndarray,
-    units: np.ndarray,
-    without: np.ndarray,
-    found: np.ndarray,
-    patches: np.ndarray,
-    patch_drop: np.ndarray,
-    patch_extra: np.ndarray,
-    patch_outlook: np.ndarray,
-    used: np.ndarray,
-    scratch: np.ndarray,
-    states: np.ndarray,
-    first_row: int,
-    row: np.ndarray,
-    entry: np.ndarray,
-    begin: np.ndarray,
-    stop: np.ndarray,
-    prefix: np.ndarray,
-    drop_start: np.ndarray,
-    drop: np.ndarray,
-    extra_start: np.ndarray,
-    extra: np.ndarray,
-    extra_outlook: np.ndarray,
-) -> int:
-    """Fill the fields of `mask.Masks` for the rows from `first_row` on; the rows done so far.
-
-    base .. scratch: the fields of `Entries`, one by one, since numba is slow at taking them
-    together. states: int64 (B, width); row: int64 (width,), scratch. begin, stop: `Masks.start`
-    and `Masks.stop`. drop, extra, extra_outlook: with room to spare. If rows are left,
-    used[U_NEED] says what is to be made first (NEED_*) and what stands behind it of what: a line
-    and the sounds before it; sounds so far and one more; for a base whether it stands at the start
-    of a line, and the number of the line, its state being in `row`.
-    """
-    entries = Entries(
-        base, codes, hope, lines, deep, units, without, found, patches, patch_drop,
-        patch_extra, patch_outlook, used, scratch,
-    )  # fmt: skip
-    need = used[U_NEED:]
-    ctx = np.zeros(CONTEXT, np.int64)
-    n_rows = len(states)
-    if first_row == 0:
-        drop_start[0] = extra_start[0] = 0
-    n_drop, n_extra = drop_start[first_row], extra_start[first_row]
-    spare = int(book[bk.N_ORDER]) + int(book[bk.N_WIDEST])
-    for b in range(first_row - (4 * _AHEAD if n_rows > 1 else 0), n_rows):
-        bring(book, states, first_row, b)
-        if b < first_row:
-            continue
-        for i in range(len(row)):
-            row[i] = states[b, i]
-        node = row[NODE]
-        entry[b], begin[b], stop[b], prefix[b] = -1, 0, 0, 0
-        drop_start[b], extra_start[b] = n_drop, n_extra
-        if node == FINISHED:
-            continue
-        if n_drop + spare > len(drop) or n_extra + 2 * spare > len(extra):
-            need[0] = NEED_ROOM
-            return b
-        here = n_extra
-        ready = line_known(book, found, row, need)
-        if ready < 0:
-            return b
-        after_word = False
-        if node > MID_ROOT:
-            record = node_at(book, node)
-            flags = look(book, record + bk.FLAGS)
-            if look(book, record + bk.COUNT):  # the unit may go on
-                at_start = look(book, record + bk.HI) <= look(
-                    book, node_at(book, LINE_ROOT) + bk.HI
-                )
-                if set_context(book, found, row, at_start, ready, ctx) < 0:
-                    need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
-                    return b
-                if row[LAST] >= 0 and flags & bk.HAS_OTHER:
-                    own = look(book, heard_at(book, row[LAST]) + bk.CRUCIAL)
-                    start = starting_bits(book, lines, ready, own)
-                    closes = may_close(book, row)
-                    ctx[C_OTHERS] = other_units(book, lines, row, ready, start, True, closes)
-                n_extra = go_on(
-                    book, reals, entries, ctx, row, node, at_start, extra, extra_outlook, n_extra
-                )
-            if look(book, record + bk.UNIT) < 0:
-                continue
-            after_word = flags & 3 == WORD
-            commit(book, row, node)
-            if row[STYLE] < 0 or row[CUT] < 0:
-                continue  # "A" where small letters are asked for: it can only become "Alaska"
-        at_start = node == LINE_ROOT
-        number = set_context(book, found, row, at_start, ready, ctx)
-        if number < 0:
-            need[0], need[1], need[2] = NEED_BASE, int(at_start), ready
-            return b
-        entry[b], prefix[b] = base[number, B_ENTRY], base[number, B_PREFIX]
-        begin[b], stop[b] = base[number, B_START], base[number, B_STOP]
-        closes = may_close(book, row)
-        own = look(book, heard_at(book, row[LAST]) + bk.CRUCIAL) if closes else 0
-        start = starting_bits(book, lines, ready, own)
-        key = int(after_word) | int(closes) << 1 | ctx[C_FORMS] << 2 | int(at_start) << 5
-        a = row[BUDGET] | row[LINE] << 32 | key << 38 | row[CUT] << 44
-        c = row[SEASON] | ready << 24 | start << 56
-        patch = find_key(patches, a, c)
-        if patch < 0:
-            if not at_start:
-                ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
-            patch = add_patch(book, reals, entries, row, at_start, ctx, a, c)
-        inside = n_extra
-        n_found = 0
-        if base[number, B_CLOSES] and (row[LINE] or book[bk.N_SPECIAL]):
-            n_found = sounds_refused(
-                book, base, codes, lines, ctx, row, at_start, units[entry[b]], scratch
-            )
-        if n_found == 0:
-            for i in range(look_at(patches, patch, P_DROP), look_at(patches, patch, P_DROP_STOP)):
-                drop[n_drop] = look(patch_drop, i)
-                n_drop += 1
-            for i in range(look_at(patches, patch, P_EXTRA), look_at(patches, patch, P_EXTRA_STOP)):
-                extra[n_extra], extra_outlook[n_extra] = (
-                    look(patch_extra, i),
-                    look(patch_outlook, i),
-                )
-                n_extra += 1
-        else:
-            if not at_start:
-                ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
-            n_drop, n_extra = merge_refused(
-                book, reals, entries, ctx, row, at_start, patch, n_found,
-                drop, n_drop, extra, extra_outlook, n_extra,
-            )  # fmt: skip
-        merge_extras(extra, extra_outlook, here, inside, n_extra)
-    drop_start[n_rows], extra_start[n_rows] = n_drop, n_extra
-    return n_rows
-
-
-@jit
-def fill_bitmasks(
-    book: np.ndarray,
-    bits: np.ndarray,
-    entry: np.ndarray,
-    drop_start: np.ndarray,
-    drop: np.ndarray,
-    extra_start: np.ndarray,
-    extra: np.ndarray,
-    bitmask: np.ndarray,
-) -> None:
-    """Write masks, as `fill_masks` gives them, into int32 bitmasks (B, >= V/32)."""
-    known = min(bits.shape[1], bitmask.shape[1])
-    one = np.uint32(1)
-    for b in range(len(entry)):
-        out = bitmask[b].view(np.uint32)
-        if entry[b] >= 0:
-            out[:known] = bits[entry[b]].view(np.uint32)[:known]
-            out[known:] = 0
-        else:
-            out[:] = 0
-        for i in range(drop_start[b], drop_start[b + 1]):
-            token = read(book, bk.ORDER, drop[i])
-            out[token >> 5] &= ~(one << np.uint32(token & 31))
-        for i in range(extra_start[b], extra_start[b + 1]):
-            token = extra[i]
-            out[token >> 5] |= one << np.uint32(token & 31)

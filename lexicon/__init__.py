@@ -19,7 +19,7 @@ from .form import (
     TANKA,
     Form,
 )
-from .function_words import DANGLING
+from .function_words import DANGLING, LEANING
 from .kigo import Kigo, Saijiki, find_kigo
 from .kireji import MARKS, Cut, find_cuts
 from .report import Report, report_schema
@@ -37,6 +37,7 @@ __all__ = [
     "HAIKU",
     "HAIKU_353",
     "KATAUTA",
+    "LEANING",
     "LUNE",
     "LUNE_COLLOM",
     "LUNE_COLLUM",

@@ -15,7 +15,7 @@ MAX_LINES = 64
 
 _KIREJI = ("off", "required", "forbidden")
 _RHYME = ("off", "perfect", "identical")
-_DANGLING = ("off", "forbidden")
+_DANGLING = ("off", "forbidden", "strict")
 _UNITS = ("syllables", "words")
 
 
@@ -33,7 +33,9 @@ class Form:
     kireji    "off", "required" (exactly one cut) or "forbidden" (no cut)
     rhyme     "off", "perfect" (no two lines rhyme perfectly) or
               "identical" (nor share the whole rhyme part: same word, homophones)
-    dangling  "off" or "forbidden" (no line ends on a function word)
+    dangling  "off", "forbidden" (no line ends on a function word that leaves its phrase open:
+              a, of, and) or "strict" (nor on one that a sentence may close on but that in verse
+              mostly leans on the next line: on, it, like)
     seasonal  a season word belongs to the form: generate() asks for one of its own accord
     free      lines are maxima: a poem may have fewer lines, and shorter ones
     """

@@ -67,11 +67,11 @@ class Judge:
                 if p.kind in _REFUSED[form.rhyme]
             ),
         ]
-        if form.dangling == "forbidden":
+        if form.dangling != "off":
             reasons += [
-                f"line {i + 1} ends on {own[-1].text!r}, whose phrase has not begun; move it down"
+                f"line {i + 1} ends on {own[-1].text!r}, {self._left_open(own[-1])}; move it down"
                 for i, (_, _, own) in enumerate(rows)
-                if own and self.dangling(own[-1])
+                if own and self.dangling(own[-1], strict=form.dangling == "strict")
             ]
         return Detail(lines, kigo, cuts, pairs, tuple(reasons))
 
@@ -113,11 +113,16 @@ class Judge:
             return self.lexicon.sounds(word.key)
         return sounds(word.text)
 
-    def dangling(self, word: Word) -> bool:
+    def dangling(self, word: Word, *, strict: bool) -> bool:
         """Whether a line had better not end on this word."""
         if self.lexicon is not None and word.key in self.lexicon:
-            return self.lexicon.is_dangling(word.key)
-        return is_dangling(word.key)
+            return self.lexicon.is_dangling(word.key, strict=strict)
+        return is_dangling(word.key, strict=strict)
+
+    def _left_open(self, word: Word) -> str:
+        if self.dangling(word, strict=False):
+            return "whose phrase has not begun"
+        return "which leans on what comes next"
 
     def _line(self, text: str, own: list[Word], target: int | None) -> LineReport:
         reports = tuple(self.word(word) for word in own)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 
-from .function_words import DANGLING
+from .function_words import DANGLING, LEANING
 from .kigo import Saijiki
 from .normalize import key_of, words
 from .rhyme import Sound, sounds
@@ -160,10 +160,12 @@ class Lexicon:
             self._sounds[key] = found
         return found
 
-    def is_dangling(self, word: str) -> bool:
-        """Whether a line had better not end on this word (a, the, of, ...)."""
+    def is_dangling(self, word: str, *, strict: bool = False) -> bool:
+        """Whether a line had better not end on this word (a, the, of, ...).
+
+        strict: nor on a word that mostly leans on the next line (on, it, like, ...)."""
         key = _key(word)
-        return key in self._dangling or key.endswith("'s")
+        return key in self._dangling or key.endswith("'s") or (strict and key in LEANING)
 
     def _written(self, key: str) -> str:
         if key not in self._display:

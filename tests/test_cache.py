@@ -131,3 +131,13 @@ def test_a_hash_is_remembered_until_the_file_changes(
     assert file_hash.file_hash(path) == second
     with pytest.raises(FileNotFoundError):
         file_hash.file_hash(folder / "absent")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are POSIX")
+def test_what_is_written_whole_has_the_rights_of_any_file(tmp_path: Path) -> None:
+    """Others may read a model or a corpus that somebody made, if the umask says so."""
+    (tmp_path / "plain").write_bytes(b"")
+    with cache.written_whole(tmp_path / "whole") as scratch:
+        scratch.write_bytes(b"all of it")
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "whole"]

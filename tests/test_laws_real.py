@@ -15,7 +15,7 @@ from constrained_gpt.lattice import Lattice, LatticeError, compile
 from constrained_gpt.lexicon import HAIKU, SENRYU, TANKA, Form, Lexicon, validate
 from constrained_gpt.tokenizer import Tokenizer
 
-TASTE = {"rhyme": "identical", "dangling": "forbidden"}
+TASTE = {"rhyme": "identical", "dangling": "strict"}
 FORMS = [
     dataclasses.replace(HAIKU, kigo="any", **TASTE),
     dataclasses.replace(HAIKU, kigo="winter", kireji="required", **TASTE),

@@ -53,6 +53,13 @@ def test_rules_on_two_lines(number: int, rules: tuple[str | frozenset[str], str,
         check(form, SIX, typography, policy)
 
 
+@pytest.mark.parametrize("dangling", ["forbidden", "strict"])
+def test_a_word_that_leans_ends_a_line_unless_the_form_is_strict(dangling: str) -> None:
+    words = {w: {1} for w in ("snow", "a", "it", "moon")}
+    typography = Typography(marks=toy.MARKS[2:], capitals="lower")
+    check(Form(lines=(1, 2), dangling=dangling), words, typography, "all")
+
+
 @pytest.mark.parametrize("kigo", ["off", "winter", frozenset({"snow"})])
 @pytest.mark.parametrize("rhyme", ["perfect", "identical"])
 def test_rules_on_three_lines(kigo: str | frozenset[str], rhyme: str) -> None:

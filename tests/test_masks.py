@@ -7,12 +7,15 @@ batches of poems that are forked and dropped as the decoders do it.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import laws
 import numpy as np
 import pytest
 import toy
 
+from constrained_gpt.kernels._team import Team
 from constrained_gpt.kernels.mask import allocate_token_bitmask
 from constrained_gpt.lattice import Lattice, LatticeError, boundary, compile
 from constrained_gpt.lexicon import HAIKU, Form, Lexicon
@@ -177,7 +180,7 @@ def test_users_words_on_real_tokens(
 
 def test_after_a_first_line_from_outside(some_words: Lexicon) -> None:
     """Sounds no word of the lexicon has, or that many have."""
-    form = Form(lines=HAIKU.lines, kigo="any", rhyme="identical", dangling="forbidden")
+    form = Form(lines=HAIKU.lines, kigo="any", rhyme="identical", dangling="strict")
     lattice = compile(form, some_words, Tokenizer.gpt2(), use_cache=False)
     rng = np.random.default_rng(8)
     common = tuple((part, "K") for part in ("OW", "IY", "AY", "EY", "UW", "AO R", "IH NG"))
@@ -191,3 +194,41 @@ def test_after_a_first_line_from_outside(some_words: Lexicon) -> None:
             states = states[~lattice.finished(states)]
             if not len(states):
                 break
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("patches", [8, boundary._PATCHES])
+def test_threads_share_bitmasks(
+    threads: int, patches: int, some_words: Lexicon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every thread a share, whatever is still missing and however little is kept: the bitmasks are
+    those of one thread."""
+    team, shared = Team(threads), [0]
+
+    def run(function: Callable[..., None], *args: Any) -> None:
+        Team.run(team, function, *args)
+        shared[0] += 1
+
+    monkeypatch.setattr(boundary, "_PATCHES", patches)
+    monkeypatch.setattr(boundary, "_MANY", 2)
+    form = Form(lines=HAIKU.lines, kigo="any", kireji="required", rhyme="identical")
+    alone, together = (
+        compile(form, some_words, Tokenizer.gpt2(), use_cache=False) for _ in range(2)
+    )
+    monkeypatch.setattr(boundary, "shared_team", lambda: team)
+    together._quick = boundary.Boundary(together._quick._compiled, together._quick._alive)
+    monkeypatch.setattr(team, "awake", lambda: True)
+    monkeypatch.setattr(team, "run", run)
+    rng = np.random.default_rng(9)
+    states = alone.start(37)
+    bitmasks = [allocate_token_bitmask(37, alone.n_vocab) for _ in range(2)]
+    for _ in range(60):
+        alone.fill_next_token_bitmask(states, bitmasks[0])
+        for _ in range(2):  # as it is met for the first time, and again
+            bitmasks[1][:] = -1
+            together.fill_next_token_bitmask(states, bitmasks[1])
+            assert np.array_equal(*bitmasks)
+        tokens = np.array([rng.choice(alone.allowed(state)) for state in states], np.int64)
+        alone.advance(states, tokens)
+        states[alone.finished(states)] = alone.start()
+    assert shared[0] == 120

@@ -29,6 +29,7 @@ SOUNDS = {
     "snow": [("OW", "N")],
     "glow": [("OW", "L")],
     "a": [("AH", "")],
+    "it": [("IH T", "")],
     "fire": [("AY ER", "F")],
     "winter": [("IH N T ER", "W")],
     "moon": [("UW N", "M")],

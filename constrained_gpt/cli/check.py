@@ -120,7 +120,10 @@ def add(command: Commands) -> None:
     parser.add_argument("--kigo", metavar="SEASON", help="a season word: off, any, or a season")
     parser.add_argument("--kireji", help="a cut: off, required or forbidden")
     parser.add_argument("--rhyme", help="rhymes to refuse: off, perfect (the default) or identical")
-    parser.add_argument("--dangling", help="lines that end on a, the, of, ...: off or forbidden")
+    parser.add_argument(
+        "--dangling",
+        help="lines that end on a, the, of: off, forbidden, or strict (nor on it, like)",
+    )
     parser.add_argument(
         "--lenient", action="store_true", help="readings that some refuse count too: file as two"
     )

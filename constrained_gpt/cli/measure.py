@@ -90,7 +90,7 @@ def add(command: Commands) -> None:
         ("kigo", "off (the default), any, or a season"),
         ("kireji", "off (the default), required or forbidden"),
         ("rhyme", "off (the default), perfect or identical"),
-        ("dangling", "off (the default) or forbidden"),
+        ("dangling", "off (the default), forbidden or strict"),
         ("policy", "readings that must fit: any (the default) or all"),
     ):
         parser.add_argument(f"--{name}", help=f"of --form-loss: {about}")

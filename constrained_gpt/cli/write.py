@@ -96,7 +96,10 @@ def add(command: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("--kireji", help="the cut: off, required or forbidden")
     parser.add_argument("--rhyme", help="rhymes to avoid: off, perfect or identical")
-    parser.add_argument("--dangling", help="lines that end on a, the, of, ...: off or forbidden")
+    parser.add_argument(
+        "--dangling",
+        help="lines that end on a, the, of: off, forbidden, or strict (nor on it, like)",
+    )
     parser.add_argument("--first-line", metavar="TEXT", help="begin with this line")
     parser.add_argument("--seed", type=int, help="a seed names the poems")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest")

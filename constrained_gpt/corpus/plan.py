@@ -145,7 +145,7 @@ def job(recipe: Recipe, number: int) -> Job:
         form,
         kigo=(kigo or "any") if form.seasonal else "off",
         rhyme="identical",
-        dangling="forbidden",
+        dangling="strict",
     )
     if rng.random() < recipe.usual:
         return Job(number, topic.text, kigo, asked, None)

@@ -1,4 +1,4 @@
-"""The lattice's masks for whole batches: arrays for `kernels.boundary`, and what those still miss.
+"""The lattice's masks for whole batches: arrays for `kernels.fill`, and what those still miss.
 
 `book_of` lays out what never changes; `Boundary` keeps what grows and fills it when the kernel
 asks for a line after new sounds or for a new entry. Knows no model and no text. Called by
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from constrained_gpt.kernels import book as bk
 from constrained_gpt.kernels import boundary as kb
+from constrained_gpt.kernels import fill as kf
 from constrained_gpt.kernels import mask as km
+from constrained_gpt.kernels._team import shared_team
 from constrained_gpt.lattice.alive import DONE_TARGET, OWED_TARGET, Alive
 from constrained_gpt.lattice.compiled import Compiled
 from constrained_gpt.lattice.outlook import Outlook
@@ -28,7 +31,11 @@ _LINES = 1 << 12  # lines after sounds that matter: so many are kept, then all a
 _PATCHES = 1 << 13
 _DROPS, _EXTRAS = 1 << 18, 1 << 18  # tokens in all patches
 _EARLY = 1024  # entries made when a lattice is compiled
-
+_SHARES = 4  # most threads at one batch: each has its own scratch
+_MANY = 16  # rows from which on threads share them
+_SOON = 1_000_000  # ns after which nobody waits for the next masks
+# entry, start, stop, prefix, drop_start, extra_start: see `kernels.mask.Masks`.
+Filled = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _KEPT = (
     "base",
@@ -293,7 +300,13 @@ class Boundary:
         self._lock = threading.RLock()
         self._n_lines = len(compiled.form.lines)
         self._width = km.ENDS + self._n_lines
-        self._row = np.zeros(self._width, np.int64)  # the kernel's scratch
+        self._team = shared_team()
+        shares = min(self._team.threads, _SHARES)
+        # The kernels' scratch, and what they say of every share.
+        wide = self._width + kf.APART
+        self._row = bk.aligned(shares * (wide + -wide % kf.APART), np.int64).reshape(shares, -1)
+        self._report = bk.aligned(shares * kf.REPORT, np.int64).reshape(shares, -1)
+        self._asked = 0  # when, in ns: masks of many rows
         self._drop = np.zeros(0, np.int32)
         self._extra = np.zeros(0, np.int32)
         self._extra_outlook = np.zeros(0, np.float32)
@@ -370,8 +383,19 @@ class Boundary:
     def fill(self, states: np.ndarray, bitmask: np.ndarray) -> None:
         """The masks of state rows (B, width) as int32 bitmasks (B, >= V/32), in place."""
         with self._lock:
+            self._checked(states)
+            if len(states) >= _MANY and self._others_are_there():
+                self._report[:] = kb.DONE
+                self._entries.used[kb.U_LOCK] = 0
+                args = self._arguments(states, _unfilled(len(states)))
+                self._team.run(kf.share_bitmasks, *args, self._bits, bitmask)
+                needed = self._report[:, kf.N_KIND]
+                if not needed.any():
+                    return
+                if (needed == kb.NEED_ROOM).any():
+                    self._make_room()
             entry, _, _, _, drop_start, extra_start = self._filled(states)
-            kb.fill_bitmasks(
+            kf.write_bitmasks(
                 self.book, self._bits, entry, drop_start, self._drop, extra_start, self._extra,
                 bitmask,
             )  # fmt: skip
@@ -399,37 +423,50 @@ class Boundary:
                 self._nothing_yet()
 
     # -- filling ----------------------------------------------------------------------------
-    def _filled(self, states: np.ndarray) -> tuple[np.ndarray, ...]:
-        """entry, start, stop, prefix, drop_start, extra_start as in `Masks`; drops and extras are
-        in the buffers."""
+    def _checked(self, states: np.ndarray) -> None:
         if states.ndim != 2 or states.shape[1] != self._width or states.dtype != np.int64:
             raise ValueError(
                 f"states are {states.dtype} {states.shape}; they must be int64 "
                 f"(B, {self._width}), as `start` makes them"
             )
-        n = len(states)
-        entry, prefix = np.empty(n, np.int32), np.empty(n, np.int32)
-        start, stop = np.empty(n, np.int64), np.empty(n, np.int64)
-        drop_start, extra_start = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
+
+    def _filled(self, states: np.ndarray) -> Filled:
+        """The masks of rows; drops and extras are in the buffers."""
+        self._checked(states)
+        out = _unfilled(len(states))
         done, forgotten = 0, False
-        while True:
-            done = kb.fill_masks(
-                self.book, self._reals, *self._entries, states, done, self._row, entry, start,
-                stop, prefix, drop_start, self._drop, extra_start, self._extra,
-                self._extra_outlook,
-            )  # fmt: skip
-            if done == n:
-                return entry, start, stop, prefix, drop_start, extra_start
+        while (done := kf.fill_masks(done, *self._arguments(states, out))) < len(states):
             if self._full() and not forgotten:
                 self.forget()
                 done, forgotten = 0, True  # once: a large batch may need more than is kept
             else:
-                self._make(self._row)
+                self._make(self._row[0, : self._width])
+        return out
+
+    def _arguments(self, states: np.ndarray, out: Filled) -> tuple[np.ndarray, ...]:
+        """What the kernels take, as it is now."""
+        entry, start, stop, prefix, drop_start, extra_start = out
+        return (
+            self.book, self._reals, *self._entries, states, self._row, self._report, entry, start,
+            stop, prefix, drop_start, self._drop, extra_start, self._extra, self._extra_outlook,
+        )  # fmt: skip
+
+    def _others_are_there(self) -> bool:
+        """Are threads awake to share the work with? Sleeping ones take longer to wake than masks
+        to make, so they are woken for the next masks where these follow soon."""
+        if len(self._row) == 1:
+            return False
+        before, self._asked = self._asked, time.perf_counter_ns()
+        if self._team.awake():
+            return True
+        if self._asked - before < _SOON:
+            self._team.wake()
+        return False
 
     def _full(self) -> bool:
         """Is there too much kept for what the kernel needs next?"""
         used = self._entries.used
-        return used[kb.U_NEED] != kb.NEED_ROOM and bool(
+        return self._report[0, kf.N_KIND] != kb.NEED_ROOM and bool(
             used[kb.U_LINES] >= _LINES
             or used[kb.U_BASES] >= _BASES
             or used[kb.U_ARENA] + len(self.order) > max(_ARENA, 4 * len(self.order))
@@ -437,19 +474,23 @@ class Boundary:
 
     def _make(self, row: np.ndarray) -> None:
         """Make what the kernel needs next."""
-        kind, *of = self._entries.used[kb.U_NEED :].tolist()
+        kind, *of = self._report[0, : kf.N_DROPS].tolist()
         if kind == kb.NEED_ROOM:
-            size = 2 * len(self._drop) + 4 * (len(self.order) + int(self.book[bk.N_WIDEST]))
-            self._drop = _grown(self._drop, size)
-            self._extra = _grown(self._extra, size)
-            self._extra_outlook = _grown(self._extra_outlook, size)
-            return
-        if kind == kb.NEED_SOUND:
+            self._make_room()
+        elif kind == kb.NEED_SOUND:
             self._add_sound(*of)
         elif kind == kb.NEED_LINE:
             self._add_line(*of)
         else:
             self._add_base(row, bool(of[0]), of[1])
+
+    def _make_room(self) -> None:
+        """For twice as many drops and extras, and for those of one row in every share."""
+        row = 4 * (len(self.order) + int(self.book[bk.N_WIDEST]))
+        size = 2 * len(self._drop) + len(self._row) * row
+        self._drop = _grown(self._drop, size)
+        self._extra = _grown(self._extra, size)
+        self._extra_outlook = _grown(self._extra_outlook, size)
 
     def forget(self) -> None:
         """Start anew with no entries; masks given out stay good."""
@@ -488,7 +529,7 @@ class Boundary:
             extra=np.zeros(_EXTRAS + 2 * n_order, np.int32),
             extra_outlook=np.zeros(_EXTRAS + 2 * n_order, np.float32),
             used=np.zeros(kb.U_SIZE, np.int64),
-            scratch=np.zeros(2 * noted, np.int64),
+            scratch=np.zeros((len(self._row), 2 * noted), np.int64),
         )
 
     def _room_to_find(self) -> None:
@@ -582,6 +623,13 @@ class Boundary:
             entries.base[number, shared] = entries.base[same, shared]
             used[kb.U_ARENA] = begin
             used[kb.U_ENTRIES] -= 1
+
+
+def _unfilled(n: int) -> Filled:
+    """Room for the masks of n rows."""
+    entry, prefix = np.empty(n, np.int32), np.empty(n, np.int32)
+    start, stop = np.empty(n, np.int64), np.empty(n, np.int64)
+    return entry, start, stop, prefix, np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
 
 
 def _slots(size: int, width: int = 3) -> np.ndarray:

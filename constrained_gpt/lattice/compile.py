@@ -26,6 +26,7 @@ from constrained_gpt.lattice.rules import Rules, WordSounds
 from constrained_gpt.lattice.season_automaton import SeasonAutomaton
 from constrained_gpt.lexicon import kigo as kigo_rules
 from constrained_gpt.lexicon.form import Form
+from constrained_gpt.lexicon.function_words import LEANING
 from constrained_gpt.lexicon.typography import (
     CAPITAL_FORM,
     DEFAULT,
@@ -36,7 +37,7 @@ from constrained_gpt.lexicon.typography import (
 from constrained_gpt.lexicon.vocabulary import Lexicon
 
 POLICIES = ("all", "any")
-_VERSION = 12  # of the arrays on disk; raise it when their meaning changes
+_VERSION = 13  # of the arrays on disk; raise it when their meaning changes
 
 
 class Spelling(Protocol):
@@ -79,6 +80,7 @@ def compile(
             (
                 _VERSION,
                 (form.lines, form.unit, form.kireji, form.rhyme, form.dangling),
+                sorted(LEANING) if form.dangling == "strict" else (),
                 sorted(form.kigo) if isinstance(form.kigo, frozenset) else form.kigo,
                 lexicon.content_hash,
                 tokenizer.content_hash,
@@ -128,8 +130,9 @@ def _compiled(
     built = _built_trie(tokenizer, words, typography, end)
     season, column = _season(form, lexicon, words)
     dangling = np.zeros(len(words), bool)
-    if form.dangling == "forbidden":
-        dangling = np.array([lexicon.is_dangling(word) for word in words])
+    if form.dangling != "off":
+        strict = form.dangling == "strict"
+        dangling = np.array([lexicon.is_dangling(word, strict=strict) for word in words])
     parts: dict[str, int] = {}
     onsets: dict[str, int] = {}
     start, part, onset = [0], [], []

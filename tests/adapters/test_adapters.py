@@ -14,7 +14,7 @@ from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import HAIKU, Lexicon, validate
 from constrained_gpt.tokenizer import Tokenizer
 
-FORM = dataclasses.replace(HAIKU, kigo="any", rhyme="identical", dangling="forbidden")
+FORM = dataclasses.replace(HAIKU, kigo="any", rhyme="identical", dangling="strict")
 
 
 @pytest.fixture(scope="module")

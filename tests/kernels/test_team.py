@@ -128,3 +128,22 @@ def test_interrupts_and_forks(request: pytest.FixtureRequest) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "60 interrupts\n"
+
+
+def test_workers_are_woken_before_they_are_needed() -> None:
+    team = Team(3)
+    assert not team.awake()
+    team.wake()
+    assert team.awake()
+    assert (counted(team) == np.array(expected(3))[:, None]).all()
+    until = time.monotonic() + 60
+    while team.awake():  # they go to sleep of their own accord, called or not
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    team.wake()
+    while team.awake():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    assert (counted(team) == np.array(expected(3))[:, None]).all()
+    Team(1).wake()
+    assert not Team(1).awake()

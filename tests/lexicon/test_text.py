@@ -6,7 +6,8 @@ import unicodedata
 
 import pytest
 
-from constrained_gpt.lexicon import DANGLING, find_cuts, rhymes, sounds
+from constrained_gpt.lexicon import DANGLING, LEANING, find_cuts, rhymes, sounds
+from constrained_gpt.lexicon.function_words import is_dangling
 from constrained_gpt.lexicon.normalize import key_of, words
 from constrained_gpt.lexicon.rhyme import compare, sound_of
 
@@ -175,4 +176,9 @@ def test_near_is_symmetric_and_yields_to_closer_rhymes() -> None:
 def test_function_words_are_plain_keys() -> None:
     assert {"a", "the", "of", "and", "my"} <= DANGLING
     assert not {"on", "up", "there", "not", "moon"} & DANGLING
-    assert all(key_of(word) == word for word in DANGLING)
+    assert all(key_of(word) == word for word in DANGLING | LEANING)
+    assert not DANGLING & LEANING
+    assert [w for w in ("of", "on", "moon", "frog's") if is_dangling(w)] == ["of", "frog's"]
+    assert is_dangling("on", strict=True)
+    assert is_dangling("of", strict=True)
+    assert not is_dangling("moon", strict=True)

@@ -148,6 +148,9 @@ def test_dangling_and_words() -> None:
     hung = "an old silent pond\na frog jumps into it and\nsplash silence again"
     assert validate(hung).valid
     assert "'and'" in validate(hung, Form(dangling="forbidden")).reasons[0]
+    leaning = "a maple leaf on\nthe step of the old temple\nin the autumn wind"
+    assert validate(leaning, Form(dangling="forbidden")).valid
+    assert "line 1 ends on 'on'" in validate(leaning, Form(dangling="strict")).reasons[0]
     assert validate("red leaves falling\nover the wide white water\nno sound now", LUNE_COLLOM)
     assert not validate(GOOD, LUNE_COLLOM)
 
