@@ -65,6 +65,7 @@ bench: $(VENV)/.dev $(VENV)/.weights
 
 bench-smoke: $(VENV)/.dev $(VENV)/.weights
 	$(BIN)/python bench/run.py --smoke $(ARGS)
+	for name in strategies decoder_cost tuned box; do $(BIN)/python bench/$$name.py --smoke || exit 1; done
 
 # Syllable counters side by side: make peers ARGS="--corpus FILE --node-modules FOLDER/node_modules"
 peers: $(VENV)/.dev
