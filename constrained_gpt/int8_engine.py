@@ -106,10 +106,17 @@ class Int8Engine(Engine):
         prefix = room_for_prefix(shape.layers, shape.kv_heads, shape.head, prompt.size)
         cache = SlotCache(prefix, int(batch), int(max_new))
         with self._lock:
-            room = self._room_for(prompt.size, cache.positions)
-            slots = np.zeros(prompt.size, np.int64)
-            self._forward(cache, prompt, known, slots, slots, True, room)
-            logits = self._logits(room, np.array([prompt.size - 1]))[0]
+            begun = self._prefixes.begun(key)
+            before = 0
+            if begun is not None:  # a prompt that begins alike: that part is as it would be here
+                before = min(begun[1], prompt.size - 1)
+                for own, other in zip(prefix, begun[0], strict=True):
+                    own[:, :, :before] = other[:, :, :before]
+            rest = prompt.size - before
+            room = self._room_for(rest, cache.positions)
+            slots = np.zeros(rest, np.int64)
+            self._forward(cache, prompt[before:], known[before:], slots, slots, before, True, room)
+            logits = self._logits(room, np.array([rest - 1]))[0]
         self._prefixes.put(key, prefix, logits, sum(part.nbytes for part in prefix))
         return cache, logits
 
@@ -124,8 +131,8 @@ class Int8Engine(Engine):
             first, of = cache.part(new * max(self.n_states, 1) + known)
             room = self._room_for(len(first), cache.positions)
             self._forward(
-                cache, new[first], known[first], cache.slots[first], cache.lengths[first], False,
-                room,
+                cache, new[first], known[first], cache.slots[first], cache.lengths[first],
+                cache.prefix_length, False, room,
             )  # fmt: skip
             cache.advance()
             return self._logits(room, of)
@@ -217,12 +224,12 @@ class Int8Engine(Engine):
 
     def _forward(
         self, cache: SlotCache, tokens: Array, states: Array, slots: Array, filled: Array,
-        prefill: bool, room: kd.Room,
+        before: int, prefill: bool, room: kd.Room,
     ) -> None:  # fmt: skip
         model = self.model
         self._run(
-            kd.forward, model.shape, model.weights, cache.arrays, tokens, states, slots,
-            cache.prefix_length, filled, prefill, room,
+            kd.forward, model.shape, model.weights, cache.arrays, tokens, states, slots, before,
+            filled, prefill, room,
         )  # fmt: skip
 
     def _logits(self, room: kd.Room, of: Array) -> npt.NDArray[np.float32]:

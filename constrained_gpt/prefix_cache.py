@@ -1,5 +1,5 @@
 """Prompts that were read lately: their keys, values and last logits, so that a call with the same
-prompt need not read it again.
+prompt need not read it again, nor one that begins alike what they have in common.
 
 Knows token ids and sizes; what it holds is the engine's own and never written to again. Both
 engines keep one.
@@ -26,6 +26,20 @@ def prompt_key(ids: npt.NDArray[np.int64], states: npt.NDArray[np.integer] | Non
     return len(ids).to_bytes(8, "little") + ids.tobytes() + seen
 
 
+def _unpacked(key: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The ids and states that a `prompt_key` was made of."""
+    ids = int.from_bytes(key[:8], "little")
+    numbers = np.frombuffer(key, np.int64, offset=8)
+    return numbers[:ids], numbers[ids:]
+
+
+def _alike(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> int:
+    """How many numbers two arrays have in common at their start."""
+    shorter = min(len(a), len(b))
+    other = np.flatnonzero(a[:shorter] != b[:shorter])
+    return int(other[0]) if len(other) else shorter
+
+
 @dataclass(frozen=True)
 class _Read(Generic[Prefix]):
     prefix: Prefix
@@ -50,6 +64,21 @@ class PrefixCache(Generic[Prefix]):
                 return None
             self._held.move_to_end(key)
         return found.prefix, found.logits.copy()
+
+    def begun(self, key: bytes) -> tuple[Prefix, int] | None:
+        """The prompt held that begins like this one for longest, and for how many tokens (states
+        alike too); None if none does."""
+        ids, states = _unpacked(key)
+        best: tuple[Prefix, int] | None = None
+        with self._lock:
+            for held, read in self._held.items():
+                known, stood = _unpacked(held)
+                alike = _alike(ids, known)
+                if len(states) or len(stood):  # none and some are not alike
+                    alike = min(alike, _alike(states, stood))
+                if alike > (0 if best is None else best[1]):
+                    best = read.prefix, alike
+        return best
 
     def put(
         self, key: bytes, prefix: Prefix, logits: npt.NDArray[np.float32], n_bytes: int

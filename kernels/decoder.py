@@ -245,12 +245,12 @@ def attention(  # type: ignore[no-untyped-def]
             queries[i] = np.float32(0.0)
     for item in range(low, high):
         kv, m = item // rows, item % rows
-        place = m if prefill else before + filled[m]
+        place = before + m if prefill else before + filled[m]
         key, value = m * stride + (heads + kv) * d, m * stride + (heads + kv_heads + kv) * d
         if shape.rope:
             _turn(y, key, d // 2, weights.cos[place], weights.sin[place])
         if prefill:
-            at = (kv * p_room + m) * width
+            at = (kv * p_room + before + m) * width
             _keep_row(y, key, d, width, queries, pk, at)
             _keep_row(y, value, d, width, queries, pv, at)
         else:
@@ -265,7 +265,7 @@ def attention(  # type: ignore[no-untyped-def]
         many = min(chunk, rows - first, high - item)
         for r in range(many):
             m = first + r
-            place = m if prefill else before + filled[m]
+            place = before + m if prefill else before + filled[m]
             own[r] = 0 if prefill else filled[m] + 1
             tail_at[r] = 0 if prefill else (slots[m] * kv_heads + kv) * n_room * width
             for g in range(group):
@@ -278,7 +278,7 @@ def attention(  # type: ignore[no-untyped-def]
                 else:
                     for i in range(d):
                         queries[to + i] = y[at + i] * scale
-        seen = first + many if prefill else before
+        seen = before + first + many if prefill else before
         attend(
             queries, many, group, width, pk, pv, kv * p_room * width, seen, prefill, tk, tv,
             tail_at, own, scores, found,
@@ -313,12 +313,12 @@ def forward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Take one token a row through all layers; the final norm's bytes are left in `room`.
 
-    tokens, states (rows of `Weights.states`), slots: int64 (rows,). before: places of the prefix;
-    filled: int64 (rows,), places of each row's tail that are filled. prefill: the rows are the
-    prompt, one after another, and fill the prefix; else each row takes the next place of its tail.
-    Called by every thread of
-    a `Team`. Where there are rows enough, the threads part into teams with rows of their own, which
-    never wait for each other and find their rows in their own processor's memory.
+    tokens, states (rows of `Weights.states`), slots: int64 (rows,). before: places of the prefix
+    that are filled; filled: int64 (rows,), places of each row's tail that are. prefill: the rows
+    are what is left of the prompt, one after another, and fill the prefix; else each row takes the
+    next place of its tail. Called by every thread of a `Team`. Where there are rows enough, the
+    threads part into teams with rows of their own, which never wait for each other and find their
+    rows in their own processor's memory.
     """
     rows = len(tokens)
     teams = 1 if prefill else teams_of(threads, rows)
@@ -353,7 +353,7 @@ def _forward_rows(  # type: ignore[no-untyped-def]
     for m in range(thread, rows, threads):
         token = tokens[m]
         scale = weights.embedding_scales[token]
-        place = m if prefill else before + filled[m]
+        place = before + m if prefill else before + filled[m]
         for i in range(width):
             room.x[m, i] = np.float32(np.int32(weights.embedding[token, i]) - ZERO) * scale
         if not shape.rope:

@@ -51,6 +51,42 @@ def test_a_prompt_read_before_gives_the_same_bits(engine: Engine) -> None:
     assert len(engine._prefixes) == 3
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama-gqa-tied", "llama-head-dim", "llama-one-kv"])
+def test_what_prompts_have_in_common_is_read_once(
+    name: str, saved: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the part in common is: the bits of a prompt that is read whole, and of what
+    follows it."""
+    monkeypatch.setenv("CONSTRAINED_GPT_CACHE", str(tmp_path))
+    engine: Any = Engine.from_pretrained(saved(name)[0], device="cpu", dtype="int8")
+    rng = np.random.default_rng(11)
+    first = rng.integers(0, engine.n_vocab, 50).tolist()
+    forward, read = engine._forward, []
+
+    def counted(cache: Any, tokens: np.ndarray, *rest: Any) -> None:
+        if rest[-2]:
+            read.append(len(tokens))
+        forward(cache, tokens, *rest)
+
+    monkeypatch.setattr(engine, "_forward", counted)
+    for alike in (0, 1, 16, 37, 49, 50):
+        new = first[:alike] + rng.integers(0, engine.n_vocab, 56 - alike).tolist()
+        new[alike] = (first[alike] + 1) % engine.n_vocab if alike < 50 else new[alike]
+        for prompt, left in ((new, 56 - alike), (first[:alike], 1)):
+            if not prompt:
+                continue
+            engine.forget_prompts()
+            wanted = steps(engine, prompt, 4, alike)
+            engine.forget_prompts()
+            steps(engine, first, 3, 1)
+            if prompt == first:
+                continue  # it is held as it is
+            read.clear()
+            for got, right in zip(steps(engine, prompt, 4, alike), wanted, strict=True):
+                np.testing.assert_array_equal(got, right)
+            assert read == [left]
+
+
 def test_it_is_not_read_again(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, name = (engine, "_forward") if engine.dtype == "int8" else (engine.model, "prefill")
     read, calls = getattr(reader, name), []
@@ -88,6 +124,21 @@ def test_a_key_is_ids_and_states() -> None:
         prompt_key(np.array([1, 2, 3, 4])), prompt_key(ids, states * 0), prompt_key(ids[:0], ids),
     }  # fmt: skip
     assert len(keys) == 7
+
+
+def test_a_prompt_that_begins_alike_is_found() -> None:
+    cache: PrefixCache[str] = PrefixCache()
+    logits, none = np.zeros(1, np.float32), np.zeros(5, np.int64)
+    ids = np.array([1, 2, 3, 4, 5])
+    cache.put(prompt_key(ids[:2]), "two", logits, 1)
+    cache.put(prompt_key(ids[:4]), "four", logits, 1)
+    cache.put(prompt_key(ids, none), "stands", logits, 1)
+    assert cache.begun(prompt_key(ids)) == ("four", 4)
+    assert cache.begun(prompt_key(ids[:3])) == ("four", 3)
+    assert cache.begun(prompt_key(np.array([1, 2, 9]))) in (("two", 2), ("four", 2))
+    assert cache.begun(prompt_key(np.array([9, 2, 3]))) is None
+    assert cache.begun(prompt_key(ids, np.array([0, 0, 7, 0, 0]))) == ("stands", 2)
+    assert cache.begun(prompt_key(ids, none + 1)) is None
 
 
 def test_memory_is_bounded() -> None:
