@@ -63,7 +63,9 @@ def glide_l(word: str, phones: Phones) -> Iterable[Site]:
         if not _vowel(phones[i]):
             continue
         name, nxt = _bare(phones[i]), phones[i + 1]
-        if nxt == "AH0" and phones[i + 2 : i + 3] == ("L",) and _closes(name, phones[i]):
+        stressed = len(phones) > i + 4 and phones[i + 3][-1] in "12"  # violin
+        weak = nxt == "AH0" and phones[i + 2 : i + 3] == ("L",) and not stressed
+        if weak and _closes(name, phones[i]):
             yield i + 1, i + 2, ()
         elif name == "OY" and nxt == "L" and _closed(phones, i + 2):
             yield i + 1, i + 1, ("AH0",)

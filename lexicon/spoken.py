@@ -7,11 +7,13 @@ syllables.py asks it for forms with digits, signs or capitals inside.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
+from .context import ROMAN, roman
 from .normalize import plain
-from .numbers import MAX_WAYS, Said, figure, integer, ordinal
+from .numbers import MAX_WAYS, Said, cardinal, decade, figure, integer, named_fraction, ordinal
 
 DATA = Path(__file__).with_name("data") / "abbreviations.tsv"
 
@@ -27,17 +29,27 @@ _SYMBOLS: dict[str, list[Said]] = {
 _PARTS: dict[str, list[Said]] = {
     "\u00bd": [("half",), ("one", "half"), ("a", "half")],
     "\u00bc": [("quarter",), ("one", "quarter"), ("a", "quarter")],
-    "\u00be": [("three", "quarters")],
+    "\u00be": [("three", "quarters"), ("three", "fourths")],
 }
+for _part in map(chr, range(0x2150, 0x215F)):  # a third, two thirds ...
+    _above, _below = map(int, unicodedata.normalize("NFKC", _part).split("\u2044"))
+    _named = named_fraction(_above, _below)
+    _PARTS[_part] = [_named[1:], ("one", *_named[1:]), _named] if _above == 1 else [_named]
 _SYMBOLS.update(_PARTS)
-_FIGURE = re.compile(r"([$\u20ac\u00a3\u00a5\u20b9]?\d+(?:[.,:/]\d+)*)(.*)", re.DOTALL)
+_FIGURE = re.compile(r"([$\u20ac\u00a3\u00a5\u20b9]?(?:\d+|(?=\.\d))(?:[.,:/]\d+)*)(.*)", re.DOTALL)
+_HEIGHT = re.compile(r"(\d)'(\d{1,2})(?:[\"\u201d\u2033]|'')?")  # 5'10"
 _RUNS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z']+|\d+|[^A-Za-z\d]")
 _AFTER_FIGURE: dict[str, list[Said]] = {
     "s": [()], "'s": [()], "k": [("kay",), ("thousand",)], "x": [("ex",), ("times",)],
     "m": [("million",), ("em",), ("meters",)], "b": [("billion",), ("bee",)], "d": [("dee",)],
     "g": [("gee",), ("grams",)], "h": [("hours",), ("aitch",)], "am": [("ay", "em")],
     "pm": [("pee", "em")], "c": [("see",), ("celsius",)], "f": [("ef",), ("fahrenheit",)],
-    "%": [("percent",)], "\u2030": [("per", "mill")],
+    "%": [("percent",)], "\u2030": [("per", "mill")], "\u00a2": [("cents",)],
+    "$": [("dollars",)], "\u20ac": [("euros",)], "\u00a3": [("pounds",)], "\u00a5": [("yen",)],
+    "\u20b9": [("rupees",)], "p": [("pence",), ("pee",)], "w": [("watts",), ("doubleyou",)],
+    "l": [("liters",), ("liter",), ("el",)], "v": [("volts",), ("vee",)],
+    "in": [("inches",), ("inch",)], "mi": [("miles",)], "ha": [("hectares",)],
+    "hp": [("horse", "power"), ("aitch", "pee")],
 }  # fmt: skip
 LETTERS = {
     "a": "ay", "b": "bee", "c": "see", "d": "dee", "e": "ee", "f": "ef", "g": "gee", "h": "aitch",
@@ -83,10 +95,14 @@ def _figure(text: str) -> list[Said]:
         return _product(ways, [("and", *said) for said in _PARTS[rest[0]] if len(said) > 1])
     low = rest.lower()
     if low in ("st", "nd", "rd", "th"):
-        return [ordinal(way) for way in integer(match[1])[:4]]
+        return [ordinal(way) for way in figure(match[1])[:4] if way]
+    if low in ("s", "'s") and decade(match[1]):  # 1980s
+        return decade(match[1])
+    if low == "k" and not match[1][0].isdigit():  # $10k: ten kay, ten thousand dollars
+        return _product(ways, [("thousand",)]) + _product(figure(match[1][1:]), [("kay",)])
     if low in _AFTER_FIGURE:
         return _product(ways, _AFTER_FIGURE[low])
-    if low.startswith("\u00b0"):
+    if low[:1] in ("\u00b0", "\u00ba"):  # people take the ordinal sign for the degree's
         after: list[Said] = [(), ("celsius",), ("fahrenheit",), letters(low[1:])]
         return _product(_product(ways, _SYMBOLS["\u00b0"]), after if low[1:] else [()])
     if low in abbreviations():
@@ -114,7 +130,13 @@ def _runs(text: str) -> list[Said]:
 
 def spoken(written: str) -> list[Said]:
     """The ways to say a written form in plain words; [] if it is a plain word itself."""
-    text = plain(written).strip("'")
+    text = plain(written)
+    height = _HEIGHT.fullmatch(text)
+    if height:
+        feet, inches = integer(height[1]), integer(height[2])
+        ways = _product(_product(feet, [("foot",), ()]), inches)
+        return ways + _product(_product(ways[:1], inches), [("inches",)])
+    text = text.strip("'")
     if text in _SYMBOLS:
         return _SYMBOLS[text]
     if text[:1] == "#" and text[1:2].isdigit():  # #1
@@ -123,13 +145,17 @@ def spoken(written: str) -> list[Said]:
         unsigned = _figure(text[1:])
         signed = _product([("minus",), ("negative",)], unsigned)
         return signed + unsigned if text[0] == "-" else signed
-    if "&" in text:  # Q&A, R&B
-        return [tuple(name for part in text.split("&") for name in ("and", *letters(part)))[1:]]
+    if "&" in text:  # Q&A, R&B, B&Bs
+        parts = text.removesuffix("s").split("&")
+        return [tuple(name for part in parts for name in ("and", *letters(part)))[1:]]
     table = abbreviations()
     bare = text.rstrip(".")
     for form in (text, bare, text.lower(), bare.lower()):
         if form in table:
             return table[form]
+    if len(text) > 1 and ROMAN.fullmatch(text) and (text.strip("IVX") == "" or len(text) > 3):
+        number = cardinal(roman(text))
+        return [number, letters(text)] if text in ("IV", "XX", "XXX") else [number]
     if text[:1].isdigit() or (len(text) > 1 and text[1].isdigit() and not text[0].isalpha()):
         return _figure(text)
     if text.endswith(("++", "#")):
@@ -140,7 +166,7 @@ def spoken(written: str) -> list[Said]:
         parts = bare.split(".")
         if all(len(p) <= 2 for p in parts):
             return [tuple(name for p in parts for name in letters(p))]
-        ways: list[Said] = [()]
+        ways = [()]
         for place, part in enumerate(parts):
             ways = _product(ways, spoken(part) or [(part.lower(),)])
             if place + 1 < len(parts):

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from . import rules
+from .context import ROMAN
 from .morphology import Part, apostrophes, compound, inflections, possessive, squeezed
 from .normalize import key_of, plain
 from .pronunciations import Phones, pronunciations, vowels
@@ -34,6 +35,11 @@ _EY = re.compile("(EY|IY)[012]( Z)?$")
 # Figures inside a word that stand for the letters they look like.
 _LEET = re.compile(r"(?=.*[a-z].*[a-z])[a-z]+[0134][a-z0134]*[a-z]")
 _UNLEET = str.maketrans("0134", "oiea")
+# Noises written without a vowel (hrmph, bzzt, pssh), which initials do not look like.
+_NOISE = re.compile(
+    r"[bcfghkprstz]*(?:h+m+|r{2,}|z{2,}|s{2,}h|pf+|f+t|s+h+t?|tch|m+ph|s{2,}t|z+t|h{2,}|hw+)[hmpstk]*"
+)
+_RANGE = re.compile(r"(?!\d{3}-\d{4})\d{1,4}-\d{1,4}")  # 9-5, 1914-1918
 _INITIALS = re.compile(r"([A-Z]{4,6})('?s)")
 _PLURAL = re.compile("(?:[szx]|[cs]h)es$")
 _NAMES_IN_S = frozenset({"burns", "dickens", "lewis", "thomas"})  # no plurals, as dicken looks
@@ -240,7 +246,10 @@ def _sum(parts: Iterable[list[Reading]], source: str | None) -> list[Reading]:
                     a.count + b.count, phones, source or _weakest(a, b), a.lenient or b.lenient
                 )
                 combined.setdefault((reading.count, reading.phones), reading)
-        total = list(combined.values())[:64]
+        total = list(combined.values())
+        if len(total) > 64:  # no count is lost
+            first = {r.count: r for r in reversed(total)}
+            total = list(dict.fromkeys([*first.values(), *total]))[:64]
     return total
 
 
@@ -279,6 +288,7 @@ def _unusual(text: str, key: str) -> bool:
         not text.isalpha()
         or key in abbreviations()
         or text in abbreviations()
+        or (len(text) > 1 and ROMAN.fullmatch(text) is not None)
         or (not (text.islower() or text.istitle() or text.isupper()) and not dictionary(key))
     ) and "-" not in text[1:-1]
 
@@ -293,7 +303,11 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     parts = [part for part in _SPLIT.split(text or key) if part]
     if len(parts) > 1:
         several = [_resolve(part, lenient) for part in parts]
-        return _sum(several, None) if all(several) else []
+        if not all(several):
+            return []
+        if _RANGE.fullmatch(key):  # nine to five
+            several.insert(1, [Reading(0, (), "dictionary"), *dictionary("to")])
+        return _sum(several, None)
 
     def look(base: str) -> list[Part]:
         return [(r.count, r.phones) for r in dictionary(base, lenient)]
@@ -314,6 +328,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         if text.isupper() and not _SAYABLE.fullmatch(bare):
             return names
         if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
+            if not text.isupper() and _NOISE.fullmatch(bare):
+                return [Reading(1, None, "rule")]
             drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
             return [Reading(1, None, "rule")] if drawn and not text.isupper() else names
         return _distinct(names + _estimated(bare))
@@ -361,6 +377,9 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
         if found[0].source == "estimate":
             return _estimated(low)
         most = max(r.count for r in found)
+        if low.startswith("a\u00ebr") and found[0].phones and found[0].phones[1] == "R":
+            # a\u00ebrial: air- today, a-er- of old
+            return [*found, Reading(most + 1, None, "rule")]
         return [r for r in found if r.count == most]
     return found
 
