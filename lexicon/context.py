@@ -40,8 +40,9 @@ _ROMAN = re.compile(ROMAN.pattern + "(['\u2019]s)?")
 _FRACTION = re.compile(r"(\d{1,2})/(\d{1,2})|([\u00bc-\u00be\u2150-\u215e])")
 # What a chunk without its neighbours cannot settle: the forms below, or a name before a number.
 HINT = re.compile(
-    r"\b(?:(?:Jan|Feb|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b|[Dd]r\.|(?!I\b)[IVXLCDM]+\b|[AP]M\b"
-    r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|[Oo]p|ca)\.)"
+    r"\b(?:(?:Jan|Feb|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|D[Rr]|AM|PM|AD|IT|DO)\b|dr\."
+    r"|(?!I\b)[IVXLCDM]+\b"
+    r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|[Oo]p|ca?)\.)"
     r"|\d/\d|[\u00bc-\u00be\u2150-\u215e]"
 )
 
@@ -57,6 +58,10 @@ def roman(text: str) -> int:
     return sum(-a if a < b else a for a, b in zip(values, following, strict=True))
 
 
+def _loud(word: str) -> bool:
+    return len(word) > 1 and word.isupper() and word.isalpha()
+
+
 def said(before: str, text: str, after: str) -> str:
     """How a word is said between its neighbours, hyphens between the words; "" if as it stands.
 
@@ -68,9 +73,11 @@ def said(before: str, text: str, after: str) -> str:
     if text in _MONTHS:
         dated = after[:1].isdigit() or (before[:1].isdigit() and len(before) <= 4)
         return _MONTHS[text] if dated else ""
-    if text in ("AM", "PM"):
-        return "-".join(text) if before[-1:].isdigit() else ""
-    if text in ("Dr.", "dr."):
+    if (text in ("AM", "PM", "AD") and before[-1:].isdigit()) or (text == "AD" and after.isdigit()):
+        return "-".join(text)
+    if text in ("AM", "IT", "DO"):  # capitals say nothing among capitals
+        return text.lower() if _loud(before) or _loud(after) else ""
+    if text in ("Dr.", "dr.", "DR.", "Dr", "DR"):
         if after[:1].isupper():
             return "doctor"
         return "drive" if before[:1].isupper() else "doctor"

@@ -29,10 +29,10 @@ o' th' an' wi' lil' ol' tha' mo' po' t' d' l' ha' fo' n' 'n'
 TRAILING = frozenset(_TRAILING.split())
 TITLES = (
     "Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Inc|Ltd|Ft|Gen|Capt|Sgt|Rev|Hon|Lt|Col|Maj|Gov|Sen|"
-    "vs|etc|approx|dept|Ave|Blvd|Rd|Ln|Hwy|Co|Corp|Bros"
+    "vs|etc|approx|dept|misc|Esq|Ave|Blvd|Rd|Ln|Hwy|Co|Corp|Bros"
 )
 # Read in full before a number alone: No. 5, vol. 2, p. 7.
-_NUMBERED = "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|[Oo]p|ca"
+_NUMBERED = "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|[Oo]p|ca?"
 # Words with a stroke inside, or after them: w/o, w/ milk, km/h.
 _STROKES = r"w/(?:out|o)?|b/c|c/o|n/a|k?m/h|m/s|mi/h|I/O|A/C|N/A"
 MONTHS_AND_DAYS = (
@@ -67,7 +67,7 @@ TOKEN = re.compile(
     | (?<![\w.])\.\d+%?                              # .5
     | (?:(?<![^\s(])[-\u2212])?                        # -5
       [{re.escape(_CURRENCY)}#]?\d+(?:[.,:/]\d+)*     # $1,000.50  10:30  24/7  #1
-      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_L}*)                  # 50%  1st  10am  20\u00b0C
+      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|{_L}*)                  # 50%  1st  10am  20\u00b0C
       (?:{_H}(?:{_L})+|\u2013\d+)*                     # 20-year-old  1914\u20131918
     | (?:www\.)?(?:{_L})+(?:\.(?:{_SUFFIXES})\b)+               # node.js  haiku.com
     | (?:{_R}+\({_R}{{1,4}}\)|\({_R}{{1,4}}\){_R}){_R}*  # frog(s)  w(h)ole  (s)now
@@ -89,7 +89,11 @@ _FOLD = str.maketrans(
 )  # fmt: skip
 _DASH = "\u2013"  # inside a word it stands between figures alone
 _STRAIGHT = str.maketrans(
-    {**dict.fromkeys(APOSTROPHES, "'"), **dict.fromkeys(HYPHENS + _DASH, "-")}
+    {
+        **dict.fromkeys(APOSTROPHES, "'"),
+        **dict.fromkeys(HYPHENS + _DASH, "-"),
+        **{chr(0x2080 + n): str(n) for n in range(10)},  # H\u2082O
+    }
 )
 _BRACKETS = dict.fromkeys(map(ord, "()"))
 _UNSEEN = dict.fromkeys(map(ord, INVISIBLE))

@@ -169,8 +169,10 @@ def _time(text: str) -> list[Said]:
     for part in parts[1:]:
         if part == "00":
             ways = ways + _join(ways, [("o'clock",), ("hundred",)])
-        else:
-            ways = _join(ways, _pair(part) if len(part) == 2 else integer(part))
+        elif len(part) == 2:
+            ways = _join(ways, _pair(part))
+        else:  # no time: 2:1, Luke 2:7
+            ways = _join(ways, [("to",), ()], integer(part))
     return ways
 
 
@@ -182,7 +184,9 @@ def _fraction(text: str) -> list[Said]:
         below: Said = ("half",) if over == 2 else ordinal(cardinal(over))
         below = ("quarter",) if over == 4 else below
         named = _join([cardinal(int(parts[0]))], [below])
-        if over in (24, 7) or int(parts[0]) >= over:
+        if int(parts[0]) == over:  # 50/50
+            return plain
+        if over in (24, 7) or int(parts[0]) > over:
             return plain + named
         alone = [below] if parts[0] == "1" else []
         fourths = _join([cardinal(int(parts[0]))], [("fourth",)]) if over == 4 else []

@@ -114,8 +114,9 @@ def weak_ln(word: str, phones: Phones) -> Iterable[Site]:
             after == ("L", "IY0") and word.endswith("ally") and before in {"N", "SH", "ZH", "R"}
         )
         tional = after[:3] == ("N", "AH0", "L") and before in {"SH", "ZH", "S"}
-        agent = after[:2] == ("N", "ER0") or (
-            after[:2] == ("L", "ER0") and word.rstrip("s").endswith(("ler", "lor"))
+        doer = word.rstrip("s'")[-3:]  # prisoner, and not webinar
+        agent = (after[:2] == ("N", "ER0") and doer in ("ner", "nor")) or (
+            after[:2] == ("L", "ER0") and doer in ("ler", "lor")
         )
         bubbly = after == ("L", "IY0") and word[-3:-2] in "bdgkptz" and before in _STOPS
         superlative = after == ("L", "AH0", "S", "T") and word.endswith("lest")

@@ -37,6 +37,7 @@ for _part in map(chr, range(0x2150, 0x215F)):  # a third, two thirds ...
     _PARTS[_part] = [_named[1:], ("one", *_named[1:]), _named] if _above == 1 else [_named]
 _SYMBOLS.update(_PARTS)
 _FIGURE = re.compile(r"([$\u20ac\u00a3\u00a5\u20b9]?(?:\d+|(?=\.\d))(?:[.,:/]\d+)*)(.*)", re.DOTALL)
+_POWER = re.compile(r"([A-Za-z]{1,2})([\u00b2\u00b3])")  # x\u00b2; after a word a note's mark
 _HEIGHT = re.compile(r"(\d)'(\d{1,2})(?:[\"\u201d\u2033]|'')?")  # 5'10"
 _RUNS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z']+|\d+|[^A-Za-z\d]")
 _AFTER_FIGURE: dict[str, list[Said]] = {
@@ -100,6 +101,8 @@ def _figure(text: str) -> list[Said]:
         return decade(match[1])
     if low == "k" and not match[1][0].isdigit():  # $10k: ten kay, ten thousand dollars
         return _product(ways, [("thousand",)]) + _product(figure(match[1][1:]), [("kay",)])
+    if low in ("am", "pm") and "." in match[1]:  # 7.30pm
+        ways = ways + figure(match[1].replace(".", ":"))
     if low in _AFTER_FIGURE:
         return _product(ways, _AFTER_FIGURE[low])
     if low[:1] in ("\u00b0", "\u00ba"):  # people take the ordinal sign for the degree's
@@ -139,11 +142,16 @@ def spoken(written: str) -> list[Said]:
     text = text.strip("'")
     if text in _SYMBOLS:
         return _SYMBOLS[text]
+    power = _POWER.fullmatch(text)
+    if power and text not in abbreviations():
+        return [(*letters(power[1]), "squared" if power[2] == "\u00b2" else "cubed")]
     if text[:1] == "#" and text[1:2].isdigit():  # #1
         return _product([("number",)], _figure(text[1:]))
     if text[:1] in ("-", "\u2212") and text[1:]:  # minus five; with a plain dash perhaps just five
         unsigned = _figure(text[1:])
         signed = _product([("minus",), ("negative",)], unsigned)
+        if "\u00b0" in text:  # below freezing, and no dash
+            return signed
         return signed + unsigned if text[0] == "-" else signed
     if "&" in text:  # Q&A, R&B, B&Bs
         parts = text.removesuffix("s").split("&")

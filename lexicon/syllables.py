@@ -30,6 +30,7 @@ LIKELY = 0.1  # an estimated count less likely than this is left out
 _SPLIT = re.compile(r"[-/\u2010\u2011]+")
 _ED = re.compile("[\u00e8\u00e9\u00eb]d$")
 _FINAL_E = re.compile("[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
+_SPANISH = re.compile("[\u00e1\u00ed\u00f3\u00fa\u00f1].*[^aeiou\u00f1]e$")  # d\u00f3nde
 _HIATUS = re.compile("[ao][\u00eb\u00ef\u00f6]|e[\u00ef\u00eb]")
 _EY = re.compile("(EY|IY)[012]( Z)?$")
 # Figures inside a word that stand for the letters they look like.
@@ -53,6 +54,12 @@ _SAYABLE = re.compile(
 # Endings of a family, and what the ending took from the word.
 _KIN = (("'s", ""), ("s", ""), ("es", ""), ("es", "e"), ("ed", ""), ("ed", "e"), ("ing", ""),
         ("ing", "e"), ("ly", ""), ("ness", ""), ("less", ""))  # fmt: skip
+_ROMAJI = re.compile(
+    r"(?!.*(?:ea|oa|ee|oo|aa|eo|oe|ie$))(?=.*[aeiou].*[aeiou])(?:(?:[kgnhbpmr]y|s?sh|t?ch|t?ts|"
+    r"kk|ss|tt|pp|[kgsztdnhbpmyrwfj])?[aeiou]+(?:n(?![aeiouy])|m(?=[bp]))?)+"
+)
+_LONG = re.compile("ou|uu|ii|[aeo]i")
+_NO_ACCENT = re.compile("[a-z\u0101\u0113\u012b\u014d\u016b]*")  # but for a long vowel's
 _FULL_ED = (("IH0",), ("AH0",), ("EH0",))
 
 
@@ -149,6 +156,9 @@ def _kindred(key: str, said: list[Reading]) -> frozenset[int]:
 def dictionary(key: str, lenient: bool = False) -> list[Reading]:
     """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
     said = pronunciations(key)
+    if key.endswith("s's"):  # brooks's: the dictionary leaves some as they are without 's
+        base = [p for p in pronunciations(key[:-2]) if p[-1] in ("S", "Z")]
+        said = tuple((*p, "IH0", "Z") if p in base else p for p in said)
     review = reviews().get(key, _NO_REVIEW)
     if review.phones:
         said = (*said, *(p for p in review.phones if p not in said))
@@ -340,6 +350,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
             likely = {count for count, chance in estimate(bare) if chance >= 0.02}
             pieces = [part for part in pieces if part[0] in likely]
     found = _distinct([Reading(count, phones, "rule") for count, phones in pieces])
+    if not found and "'" not in key and (not text or _NO_ACCENT.fullmatch(plain(text).lower())):
+        found = _romaji(bare)
     found = found or _estimated(bare)
     return _accented(text, found) if text and not text.isascii() else found
 
@@ -348,6 +360,20 @@ def _possessive(found: list[Reading]) -> list[Reading]:
     """Readings with the ending 's that their last sound asks for."""
     pieces = possessive([(r.count, r.phones) for r in found])
     return [Reading(count, phones, "rule") for count, phones in pieces]
+
+
+def _romaji(bare: str) -> list[Reading]:
+    """A word spelled like Japanese, each vowel heard; a final e may be an English one, too.
+
+    Long vowels and ai, ei, oi are one syllable, as they are said in English.
+    """
+    if not _ROMAJI.fullmatch(bare):
+        return []
+    count = sum(c in "aeiou" for c in bare) - len(_LONG.findall(bare))
+    found = [Reading(count, None, "estimate")]
+    if bare.endswith("e"):
+        found += [r for r in _estimated(bare) if r not in found]
+    return found
 
 
 def _estimated(bare: str) -> list[Reading]:
@@ -373,6 +399,8 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
             return heard
         silent = [r for r in found if r.phones is None or not r.phones[-1][-1].isdigit()]
         return [Reading(r.count + 1, None, "rule") for r in silent] or found
+    if _SPANISH.search(low) and found[0].source == "estimate":
+        return _estimated(low[:-1] + "a")
     if _HIATUS.search(low):  # coöperate, noösphere: the second o is heard
         if found[0].source == "estimate":
             return _estimated(low)
