@@ -64,7 +64,8 @@ def glide_l(word: str, phones: Phones) -> Iterable[Site]:
             continue
         name, nxt = _bare(phones[i]), phones[i + 1]
         stressed = len(phones) > i + 4 and phones[i + 3][-1] in "12"  # violin
-        weak = nxt == "AH0" and phones[i + 2 : i + 3] == ("L",) and not stressed
+        weak = nxt == "AH0" and phones[i + 2 : i + 3] == ("L",)
+        weak = weak and not (stressed and name in _GLIDES)
         if weak and _closes(name, phones[i]):
             yield i + 1, i + 2, ()
         elif name == "OY" and nxt == "L" and _closed(phones, i + 2):
