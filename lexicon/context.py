@@ -40,10 +40,11 @@ _ROMAN = re.compile(ROMAN.pattern + "(['\u2019]s)?")
 _FRACTION = re.compile(r"(\d{1,2})/(\d{1,2})|([\u00bc-\u00be\u2150-\u215e])")
 # What a chunk without its neighbours cannot settle: the forms below, or a name before a number.
 HINT = re.compile(
+    r"(?=[A-Zcdefopv\d\u00bc-\u00be\u2150-\u215e])(?:"  # most places are passed at once
     r"\b(?:(?:Jan|Feb|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|D[Rr]|AM|PM|AD|IT|DO)\b|dr\."
     r"|(?!I\b)[IVXLCDM]+\b"
-    r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|[Oo]p|ca?)\.)"
-    r"|\d/\d|[\u00bc-\u00be\u2150-\u215e]"
+    r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg|[Oo]p|ca?|est)\.)"
+    r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])"
 )
 
 
@@ -86,6 +87,8 @@ def said(before: str, text: str, after: str) -> str:
         whole = unicodedata.normalize("NFKC", text).split("\u2044" if fraction[3] else "/")
         named = named_fraction(*map(int, whole)) if before.isdigit() else ()
         return "-".join(("and", *named)) if named else ""
+    if text in ("IV", "XX", "XXX") and before[:1].isupper():  # letters elsewhere, too
+        return "-".join(cardinal(roman(text)))
     number = _ROMAN.fullmatch(text)
     if number and (before in REGNAL or before.lower() in NUMBERED):
         owner = number[1] or ""

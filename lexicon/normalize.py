@@ -29,10 +29,10 @@ o' th' an' wi' lil' ol' tha' mo' po' t' d' l' ha' fo' n' 'n'
 TRAILING = frozenset(_TRAILING.split())
 TITLES = (
     "Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Inc|Ltd|Ft|Gen|Capt|Sgt|Rev|Hon|Lt|Col|Maj|Gov|Sen|"
-    "vs|etc|approx|dept|misc|Esq|Ave|Blvd|Rd|Ln|Hwy|Co|Corp|Bros"
+    "vs|etc|approx|dept|misc|incl|attn|Esq|Ave|Blvd|Rd|Ln|Hwy|Co|Corp|Bros"
 )
 # Read in full before a number alone: No. 5, vol. 2, p. 7.
-_NUMBERED = "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|[Oo]p|ca?"
+_NUMBERED = "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg|[Oo]p|ca?|est"
 # Words with a stroke inside, or after them: w/o, w/ milk, km/h.
 _STROKES = r"w/(?:out|o)?|b/c|c/o|n/a|k?m/h|m/s|mi/h|I/O|A/C|N/A"
 MONTHS_AND_DAYS = (
@@ -48,6 +48,7 @@ _MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u0e3
 _L = r"(?:[^\W_][" + _MARKS + re.escape(INVISIBLE) + r"]*)"
 _R = "[^\\W\\d_]"  # a letter and no figure
 _CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
+_DASHES = re.escape(HYPHENS + "\u2013")
 _AFTER = re.escape("%\u2030\u00a2" + _CURRENCY)
 
 TOKEN = re.compile(
@@ -59,19 +60,23 @@ TOKEN = re.compile(
     (?:
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
-    | (?:{MONTHS_AND_DAYS})\.(?=\s+\d)                         # Dec. 3
-    | (?:{_NUMBERED})\.(?=\s*\d)                      # No. 5
-    | (?:{_STROKES})(?![^\W_])                         # w/o
+    | (?:{MONTHS_AND_DAYS})\.(?=,|\s+\d)             # Dec. 3
+    | (?=[NVFCOnvfcpoe]\w{{0,3}}\.)                    # No. 5  vol. IV
+      (?:{_NUMBERED})\.(?=\s*(?:\d|[IVX]{{2,}}\b))
+    | (?=..?/)(?:{_STROKES})(?![^\W_])              # w/o
+    | &c\b\.?                                         # &c.
     | [A-Z](?:&[A-Z])+s?(?![^\W_])                    # Q&A
     | \d{_A}\d{{1,2}}(?:["\u201d\u2033]|{_A}{{2}})?(?!\w)  # 5'10"
-    | (?<![\w.])\.\d+%?                              # .5
+    | [{re.escape(_CURRENCY)}]?\.(?<![\w.]\.)\d+%?    # .5  $.50
     | (?:(?<![^\s(])[-\u2212])?                        # -5
       [{re.escape(_CURRENCY)}#]?\d+(?:[.,:/]\d+)*     # $1,000.50  10:30  24/7  #1
-      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|{_L}*)                  # 50%  1st  10am  20\u00b0C
-      (?:{_H}(?:{_L})+|\u2013\d+)*                     # 20-year-old  1914\u20131918
-    | (?:www\.)?(?:{_L})+(?:\.(?:{_SUFFIXES})\b)+               # node.js  haiku.com
-    | (?:{_R}+\({_R}{{1,4}}\)|\({_R}{{1,4}}\){_R}){_R}*  # frog(s)  w(h)ole  (s)now
+      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|{_L}*)  # 50%  1st  20\u00b0C  1950's
+      (?:[{_DASHES}]\d+(?:[.,:/]\d+)*{_L}*            # 1914\u20131918  9am-5pm
+        |{_H}(?:{_L})+)*                              # 20-year-old
+    | (?:www\.)?(?:{_L})+(?:\.(?:{_SUFFIXES})\b)+    # node.js  www.haiku.com
+    | \({_R}{{1,4}}\){_R}+                            # (s)now
     | (?:{_L})+(?:(?:{_A}|{_H}|{_A}{_H})(?:{_L})+)*   # don't  snow-covered
+      (?:\({_R}{{1,4}}\){_R}*)?                       # frog(s)  w(h)ole
       (?:\+\+|\#(?!\w))?                              # C++  C#
       {_A}?                                           # goin'  birds'
     )

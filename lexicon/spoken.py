@@ -96,6 +96,8 @@ def _figure(text: str) -> list[Said]:
         return _product(ways, [("and", *said) for said in _PARTS[rest[0]] if len(said) > 1])
     low = rest.lower()
     if low in ("st", "nd", "rd", "th"):
+        if "/" in match[1]:  # 1/16th
+            return ways
         return [ordinal(way) for way in figure(match[1])[:4] if way]
     if low in ("s", "'s") and decade(match[1]):  # 1980s
         return decade(match[1])
@@ -120,7 +122,7 @@ def _runs(text: str) -> list[Said]:
     for place, run in enumerate(runs):
         if run.isascii() and run.isdigit():
             ways = _product(ways, integer(run))
-        elif run.isalpha() and (run.isupper() or len(run) == 1):
+        elif run.isalpha() and (len(run) == 1 or (run.isupper() and len(run) < 6)):
             known = abbreviations().get(run) or abbreviations().get(run.lower())
             ways = _product(ways, known or [letters(run)])
         elif run.isalpha() or "'" in run:
@@ -153,17 +155,20 @@ def spoken(written: str) -> list[Said]:
         if "\u00b0" in text:  # below freezing, and no dash
             return signed
         return signed + unsigned if text[0] == "-" else signed
-    if "&" in text:  # Q&A, R&B, B&Bs
+    if "&" in text and not text.startswith("&c"):  # Q&A, R&B, B&Bs
         parts = text.removesuffix("s").split("&")
         return [tuple(name for part in parts for name in ("and", *letters(part)))[1:]]
+    if re.match(r"[$\u20ac\u00a3\u00a5\u20b9]\.\d", text):  # $.50
+        return _figure(f"{text[0]}0{text[1:]}")
     table = abbreviations()
     bare = text.rstrip(".")
     for form in (text, bare, text.lower(), bare.lower()):
         if form in table:
             return table[form]
     if len(text) > 1 and ROMAN.fullmatch(text) and (text.strip("IVX") == "" or len(text) > 3):
-        number = cardinal(roman(text))
-        return [number, letters(text)] if text in ("IV", "XX", "XXX") else [number]
+        value = roman(text)
+        number = integer(str(value)) if value > 1000 else [cardinal(value)]  # a year
+        return [*number, letters(text)] if text in ("IV", "XX", "XXX") else number
     if text[:1].isdigit() or (len(text) > 1 and text[1].isdigit() and not text[0].isalpha()):
         return _figure(text)
     if text.endswith(("++", "#")):
@@ -172,7 +177,7 @@ def spoken(written: str) -> list[Said]:
         return _product([letters(name)] if len(name) < 3 else [(name.lower(),)], [tail])
     if "." in bare:
         parts = bare.split(".")
-        if all(len(p) <= 2 for p in parts):
+        if all(len(p) <= 2 and p.isalpha() for p in parts):
             return [tuple(name for p in parts for name in letters(p))]
         ways = [()]
         for place, part in enumerate(parts):

@@ -38,9 +38,9 @@ _LEET = re.compile(r"(?=.*[a-z].*[a-z])[a-z]+[0134][a-z0134]*[a-z]")
 _UNLEET = str.maketrans("0134", "oiea")
 # Noises written without a vowel (hrmph, bzzt, pssh), which initials do not look like.
 _NOISE = re.compile(
-    r"[bcfghkprstz]*(?:h+m+|r{2,}|z{2,}|s{2,}h|pf+|f+t|s+h+t?|tch|m+ph|s{2,}t|z+t|h{2,}|hw+)[hmpstk]*"
+    r"[bcfghkprstz]*(?:h+m+|r{2,}|z{2,}|s{2,}h|pf+|f+t|s+h+t?|tch|m+ph|s{2,}t|z+t|h{2,}|hw+|[tkph]s{2,})[hmpstk]*"
 )
-_RANGE = re.compile(r"(?!\d{3}-\d{4})\d{1,4}-\d{1,4}")  # 9-5, 1914-1918
+_RANGE = re.compile(r"(?!\d{3}-\d{4})\d{1,4}(?::\d\d)?-\d{1,4}(?::\d\d)?")  # 9-5, 1914-1918
 _INITIALS = re.compile(r"([A-Z]{4,6})('?s)")
 _PLURAL = re.compile("(?:[szx]|[cs]h)es$")
 _NAMES_IN_S = frozenset({"burns", "dickens", "lewis", "thomas"})  # no plurals, as dicken looks
@@ -56,7 +56,7 @@ _KIN = (("'s", ""), ("s", ""), ("es", ""), ("es", "e"), ("ed", ""), ("ed", "e"),
         ("ing", "e"), ("ly", ""), ("ness", ""), ("less", ""))  # fmt: skip
 _ROMAJI = re.compile(
     r"(?!.*(?:ea|oa|ee|oo|aa|eo|oe|ie$))(?=.*[aeiou].*[aeiou])(?:(?:[kgnhbpmr]y|s?sh|t?ch|t?ts|"
-    r"kk|ss|tt|pp|[kgsztdnhbpmyrwfj])?[aeiou]+(?:n(?![aeiouy])|m(?=[bp]))?)+"
+    r"kk|ss|tt|pp|[kgsztdnhbpmyrwfj])?[aeiou](?:n(?![aeiouy])|m(?=[bp]))?)+"
 )
 _LONG = re.compile("ou|uu|ii|[aeo]i")
 _NO_ACCENT = re.compile("[a-z\u0101\u0113\u012b\u014d\u016b]*")  # but for a long vowel's
@@ -284,6 +284,10 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
         found = dictionary(key, lenient)
         if found and (key in _NAMES_IN_S or not pronunciations(key[:-1])):
             return _distinct(found + _possessive(found))
+    if text.endswith("ss'"):  # the boss'
+        found = dictionary(key, lenient)
+        if found:
+            return _distinct(found + _possessive(found))
     ways = spoken(text) if _unusual(text, key) else []
     if ways:
         found = [r for way in ways for r in _sum((_word(w, lenient) for w in way), "rule")]
@@ -312,7 +316,10 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         return []
     parts = [part for part in _SPLIT.split(text or key) if part]
     if len(parts) > 1:
-        several = [_resolve(part, lenient) for part in parts]
+        several = [
+            [Reading(1, None, "rule")] if _stuttered(part, parts[-1]) else _resolve(part, lenient)
+            for part in parts
+        ]
         if not all(several):
             return []
         if _RANGE.fullmatch(key):  # nine to five
@@ -323,6 +330,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         return [(r.count, r.phones) for r in dictionary(base, lenient)]
 
     if "'" in key:
+        if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
+            return _possessive(_resolve(plain(text)[:-2], lenient))
         pieces = apostrophes(key, look)
         if pieces:
             return [Reading(count, phones, "rule") for count, phones in pieces]
@@ -338,7 +347,7 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         if text.isupper() and not _SAYABLE.fullmatch(bare):
             return names
         if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
-            if not text.isupper() and _NOISE.fullmatch(bare):
+            if len(bare) < 16 and not text.isupper() and _NOISE.fullmatch(bare):
                 return [Reading(1, None, "rule")]
             drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
             return [Reading(1, None, "rule")] if drawn and not text.isupper() else names
@@ -354,6 +363,13 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         found = _romaji(bare)
     found = found or _estimated(bare)
     return _accented(text, found) if text and not text.isascii() else found
+
+
+def _stuttered(part: str, word: str) -> bool:
+    """w-w-wait: the beginning of a word, said before the word itself."""
+    low = part.lower()
+    begun = len(low) < len(word) and word.lower().startswith(low)
+    return begun and len(low) < 4 and not any(c in "aeiouy" for c in low)
 
 
 def _possessive(found: list[Reading]) -> list[Reading]:
@@ -386,6 +402,10 @@ def _estimated(bare: str) -> list[Reading]:
 def _accented(text: str, found: list[Reading]) -> list[Reading]:
     """Accents that make a silent vowel heard: belov\u00e8d, wing\u00e9d; ros\u00e9, saut\u00e9."""
     low = unicodedata.normalize("NFC", text).lower()
+    if low.endswith("\u00e9d"):  # clich\u00e9d
+        known = [r for r in dictionary(key_of(low[:-1])) if r.phones and _EY.search(r.phones[-1])]
+        if known:
+            return [Reading(r.count, None, "rule") for r in known]
     if _ED.search(low):
         most = max(r.count for r in found)
         several = len({r.count for r in found}) > 1
@@ -403,7 +423,7 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
         return _estimated(low[:-1] + "a")
     if _HIATUS.search(low):  # coöperate, noösphere: the second o is heard
         if found[0].source == "estimate":
-            return _estimated(low)
+            found = _estimated(low)
         most = max(r.count for r in found)
         if low.startswith("a\u00ebr") and found[0].phones and found[0].phones[1] == "R":
             # a\u00ebrial: air- today, a-er- of old
