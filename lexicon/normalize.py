@@ -184,13 +184,15 @@ def words(text: str) -> list[Word]:
             if not key or written[0] in "<:" or (written[0] == "&" and written[-1] == ";"):
                 continue
             # A leading quotation mark is no part of the word unless the key kept it.
+            quoted = written[0] in APOSTROPHES and not key.startswith("'")
             while (
                 written[0] in APOSTROPHES + INVISIBLE
                 and not key.startswith("'")
                 and len(written) > 1
             ):
                 written, first = written[1:], first + 1
-            while written[-1] in APOSTROPHES and not key.endswith("'") and key[-1] != "s":
+            closed = quoted or key[-1] != "s"  # 'kiss', and no boss'
+            while written[-1] in APOSTROPHES and not key.endswith("'") and closed:
                 written, last = written[:-1], last - 1
             gap = before >= 0 and _SPACE.match(text, before, first) is not None
             result.append(Word(written, first, last, number, key, gap))

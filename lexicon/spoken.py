@@ -177,7 +177,7 @@ def spoken(written: str) -> list[Said]:
         return _product([letters(name)] if len(name) < 3 else [(name.lower(),)], [tail])
     if "." in bare:
         parts = bare.split(".")
-        if all(len(p) <= 2 and p.isalpha() for p in parts):
+        if all(len(p) <= 2 and not p.isdigit() for p in parts):
             return [tuple(name for p in parts for name in letters(p))]
         ways = [()]
         for place, part in enumerate(parts):
@@ -186,8 +186,8 @@ def spoken(written: str) -> list[Said]:
                 ways = _product(ways, [("dot",), ()])
         return ways
     plural = re.fullmatch(r"([A-Z]{2,6})('?s|'d)", text)
-    if plural:
-        return [letters(plural[1])]
+    if plural:  # DVDs, OK'd, YOLO'd
+        return table.get(plural[1]) or table.get(plural[1].lower()) or [letters(plural[1])]
     if any(c.isdigit() for c in text) or re.search(r"[a-z][A-Z]", text):
         return _runs(text)
     return []

@@ -58,6 +58,7 @@ _ROMAJI = re.compile(
     r"(?!.*(?:ea|oa|ee|oo|aa|eo|oe|ie$))(?=.*[aeiou].*[aeiou])(?:(?:[kgnhbpmr]y|s?sh|t?ch|t?ts|"
     r"kk|ss|tt|pp|[kgsztdnhbpmyrwfj])?[aeiou](?:n(?![aeiouy])|m(?=[bp]))?)+"
 )
+_JAPAN = re.compile("tsu|[kgnhmr]y[aou]|uu")
 _LONG = re.compile("ou|uu|ii|[aeo]i")
 _NO_ACCENT = re.compile("[a-z\u0101\u0113\u012b\u014d\u016b]*")  # but for a long vowel's
 _FULL_ED = (("IH0",), ("AH0",), ("EH0",))
@@ -302,6 +303,7 @@ def _unusual(text: str, key: str) -> bool:
         not text.isalpha()
         or key in abbreviations()
         or text in abbreviations()
+        or (text[-1] == "s" and len(text) > 2 and text[:-1].isupper())  # AIs
         or (len(text) > 1 and ROMAN.fullmatch(text) is not None)
         or (not (text.islower() or text.istitle() or text.isupper()) and not dictionary(key))
     ) and "-" not in text[1:-1]
@@ -379,17 +381,14 @@ def _possessive(found: list[Reading]) -> list[Reading]:
 
 
 def _romaji(bare: str) -> list[Reading]:
-    """A word spelled like Japanese, each vowel heard; a final e may be an English one, too.
+    """A word spelled like Japanese, each vowel heard; [] if it may be English (iterate).
 
     Long vowels and ai, ei, oi are one syllable, as they are said in English.
     """
-    if not _ROMAJI.fullmatch(bare):
+    if not _ROMAJI.fullmatch(bare) or (bare[-1] == "e" and not _JAPAN.search(bare)):
         return []
     count = sum(c in "aeiou" for c in bare) - len(_LONG.findall(bare))
-    found = [Reading(count, None, "estimate")]
-    if bare.endswith("e"):
-        found += [r for r in _estimated(bare) if r not in found]
-    return found
+    return [Reading(count, None, "estimate")]
 
 
 def _estimated(bare: str) -> list[Reading]:
