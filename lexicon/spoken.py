@@ -187,7 +187,7 @@ def spoken(written: str) -> list[Said]:
         return ways
     plural = re.fullmatch(r"([A-Z]{2,6})('?s|'d)", text)
     if plural:  # DVDs, OK'd, YOLO'd
-        return table.get(plural[1]) or table.get(plural[1].lower()) or [letters(plural[1])]
+        return table.get(plural[1].lower()) or [letters(plural[1])]
     if any(c.isdigit() for c in text) or re.search(r"[a-z][A-Z]", text):
         return _runs(text)
     return []

@@ -300,13 +300,16 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
 def _unusual(text: str, key: str) -> bool:
     """Whether a form is, or may be, said in other words: digits, signs, initials, abbreviations."""
     return (
-        not text.isalpha()
-        or key in abbreviations()
-        or text in abbreviations()
-        or (text[-1] == "s" and len(text) > 2 and text[:-1].isupper())  # AIs
-        or (len(text) > 1 and ROMAN.fullmatch(text) is not None)
-        or (not (text.islower() or text.istitle() or text.isupper()) and not dictionary(key))
-    ) and "-" not in text[1:-1]
+        (
+            not text.isalpha()
+            or key in abbreviations()
+            or text in abbreviations()
+            or (text[-1] == "s" and len(text) > 2 and text[:-1].isupper())  # AIs
+            or (len(text) > 1 and ROMAN.fullmatch(text) is not None)
+            or (not (text.islower() or text.istitle() or text.isupper()) and not dictionary(key))
+        )
+        and "-" not in text[1:-1]
+    )
 
 
 def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
