@@ -73,7 +73,8 @@ TOKEN = re.compile(
       (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|{_L}*)  # 50%  1st  20\u00b0C  1950's
       (?:[{_DASHES}]\d+(?:[.,:/]\d+)*{_L}*            # 1914\u20131918  9am-5pm
         |{_H}(?:{_L})+)*                              # 20-year-old
-    | (?:www\.)?(?:{_L})+(?:\.(?:{_SUFFIXES})\b)+    # node.js  www.haiku.com
+    | (?=[^\s.]{{1,60}}\.\w)                           # node.js  www.haiku.com
+      (?:www\.)?(?:{_L})+(?:\.(?:{_SUFFIXES})\b)+
     | \({_R}{{1,4}}\){_R}+                            # (s)now
     | (?:{_L})+(?:(?:{_A}|{_H}|{_A}{_H})(?:{_L})+)*   # don't  snow-covered
       (?:\({_R}{{1,4}}\){_R}*)?                       # frog(s)  w(h)ole
@@ -100,6 +101,7 @@ _STRAIGHT = str.maketrans(
         **{chr(0x2080 + n): str(n) for n in range(10)},  # H\u2082O
     }
 )
+_EDGES = frozenset(APOSTROPHES + INVISIBLE)
 _BRACKETS = dict.fromkeys(map(ord, "()"))
 _UNSEEN = dict.fromkeys(map(ord, INVISIBLE))
 
@@ -184,16 +186,13 @@ def words(text: str) -> list[Word]:
             if not key or written[0] in "<:" or (written[0] == "&" and written[-1] == ";"):
                 continue
             # A leading quotation mark is no part of the word unless the key kept it.
-            quoted = written[0] in APOSTROPHES and not key.startswith("'")
-            while (
-                written[0] in APOSTROPHES + INVISIBLE
-                and not key.startswith("'")
-                and len(written) > 1
-            ):
+            quoted = False
+            while written[0] in _EDGES and key[0] != "'" and len(written) > 1:
+                quoted = quoted or written[0] in APOSTROPHES
                 written, first = written[1:], first + 1
-            closed = quoted or key[-1] != "s"  # 'kiss', and no boss'
-            while written[-1] in APOSTROPHES and not key.endswith("'") and closed:
-                written, last = written[:-1], last - 1
+            if written[-1] in APOSTROPHES and key[-1] != "'" and (quoted or key[-1] != "s"):
+                while written[-1] in APOSTROPHES:  # 'kiss', and no boss'
+                    written, last = written[:-1], last - 1
             gap = before >= 0 and _SPACE.match(text, before, first) is not None
             result.append(Word(written, first, last, number, key, gap))
             before = last
