@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .context import HINT
 from .form import HAIKU, Form
 from .normalize import words
 from .syllables import syllables
@@ -43,20 +44,26 @@ class Found:
         return self.text
 
 
-def _pieces(chunk: str) -> tuple[Piece, ...]:
-    """The words of what stands between two spaces, each with the marks after it."""
+def _pieces(chunk: str, line: str = "", at: int = 0) -> tuple[Piece, ...]:
+    """The words of what stands between two spaces, each with the marks after it.
+
+    line, if given, is the whole line, whose words decide how those of the chunk (at `at`) are said.
+    """
     found = words(chunk)
+    if line:
+        shifted = [w for w in words(line) if at <= w.start < at + len(chunk)]
+        found = [replace(w, start=w.start - at, end=w.end - at) for w in shifted]
     result = []
     for place, word in enumerate(found):
         start = 0 if place == 0 else word.start
         stop = found[place + 1].start if place + 1 < len(found) else len(chunk)
         bits = 0
-        for count in syllables(word.text):
+        for count in syllables(word.said or word.text):
             bits |= 1 << count
         after = chunk[word.end : stop]
         result.append((chunk[start:stop], bits, _closes(after)))
     pieces = tuple(result)
-    if len(chunk) <= MAX_CHUNK:
+    if len(chunk) <= MAX_CHUNK and not line:
         if len(_memo) > MEMO_LIMIT:
             _memo.clear()
         _memo[chunk] = pieces
@@ -74,13 +81,16 @@ def _stream(source: Iterable[str]) -> Iterator[tuple[Piece | None, int, bool]]:
         if not line.strip():
             yield None, offset, True
         at = 0
+        hint = HINT.search(line) is not None
         held: tuple[Piece, int, bool] | None = None
         for chunk in line.split():
             at = line.index(chunk, at)
             start = offset + at
             at += len(chunk)
             pieces = _memo.get(chunk)
-            if pieces is None:
+            if hint and HINT.search(chunk):
+                pieces = _pieces(chunk, line, start - offset)
+            elif pieces is None:
                 pieces = _pieces(chunk)
             if not pieces:
                 if held is not None and (not held[0][2] or _closes(chunk)):

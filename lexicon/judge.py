@@ -87,9 +87,9 @@ class Judge:
         own = self.user.counts(word.key) if self.user is not None else ()
         if own:
             return WordReport(word.text, own, "user")
-        if self.lexicon is not None and word.key in self.lexicon:
+        if self.lexicon is not None and word.key in self.lexicon and not word.said:
             return WordReport(word.text, tuple(sorted(self.lexicon.counts(word.key))), "lexicon")
-        said = readings(word.text, lenient=self.lenient)
+        said = readings(word.said or word.text, lenient=self.lenient)
         if not said:
             return WordReport(word.text, (), "uncountable", _why_not(word.text))
         counts = tuple(dict.fromkeys(r.count for r in said))

@@ -120,8 +120,12 @@ def apostrophes(key: str, look: Look) -> list[Part]:
         return look(key[:-1])
     if key.endswith("in'"):
         return look(key[:-1] + "g")
-    if key.startswith("o'er") and len(key) > 5:
-        return _joined(look("o'er"), look(key[4:]))
+    for whole in ("o'er", "e'er", "ne'er"):
+        if key.startswith(whole) and len(key) > len(whole) + 1:
+            return _joined(look(whole), look(key[len(whole) :]))
+    if "'n'" in key:  # fish'n'chips
+        first, _, second = key.partition("'n'")
+        return _joined(_joined(look(first), [(1, ("AH0", "N"))]), look(second))
     for ending, tail in _CONTRACTED.items():
         if key.endswith(ending) and len(key) > len(ending):
             base = look(key[: -len(ending)])
@@ -130,7 +134,11 @@ def apostrophes(key: str, look: Look) -> list[Part]:
                 if past:
                     return [min(past, key=lambda part: part[0])]
                 return _inflected(base, lambda p: ("AH0", "D") if p[-1] in "TD" else ("D",))
-            return _inflected(base, lambda p, tail=tail: _contract(p, tail))  # type: ignore[misc]
+            found = _inflected(base, lambda p, tail=tail: _contract(p, tail))  # type: ignore[misc]
+            if ending == "'ll":  # Mary'll: after a weak vowel its own may be kept
+                weak = [part for part in base if part[1] and part[1][-1][-1] == "0"]
+                found += _with([part for part in weak if part[0] > 1], tail)
+            return found
     if "'" in key:
         for letter in "eoaiu":
             whole = look(key.replace("'", letter, 1))
@@ -138,7 +146,8 @@ def apostrophes(key: str, look: Look) -> list[Part]:
                 most = max(count for count, _ in whole)
                 kept = [(count, phones) for count, phones in whole if count == most - 1]
                 return kept or [(max(1, most - 1), None)]
-        for whole in (look(key.replace("'", "v", 1)), look(key.replace("'", ""))):
+        for letters in ("v", "th", ""):  # e'en, wi'out
+            whole = look(key.replace("'", letters, 1))
             if whole:
                 return whole
     return []
@@ -167,10 +176,11 @@ def _bases(word: str, ending: str) -> Iterator[str]:
 
 def inflections(word: str, look: Look) -> list[Part]:
     """A dictionary word with an ending or a beginning; a contraction without its apostrophe."""
-    if word.endswith("nt") and len(word) > 3:
-        found = look(word[:-1] + "'t")
-        if found:
-            return found
+    for ending in ("t", "re", "ve", "ll", "d"):  # didnt, youre
+        if word.endswith(ending) and len(word) > 3 and (ending != "t" or word[-2] == "n"):
+            found = look(f"{word.removesuffix(ending)}'{ending}")
+            if found:
+                return found
     if word.endswith("s") and not word.endswith("ss") and len(word) > 3:
         for base in (word[:-1], word[:-2], word[:-3] + "y" if word.endswith("ies") else ""):
             if base and (base != word[:-2] or word.endswith("es")):

@@ -1,14 +1,17 @@
 """Normalize: raw text -> the words in it, each with its place and a plain key.
 
-Knows characters (apostrophes, hyphens, accents, zero-width marks, line ends), no pronunciations.
-The validator, kigo and kireji read text through it and through nothing else.
+Knows characters (apostrophes, hyphens, accents, zero-width marks, line ends), no pronunciations;
+what a word's neighbours make of it, context.py knows. The validator, kigo and kireji read text
+through it and through nothing else.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from . import context
 
 APOSTROPHES = "'\u2019\u2018\u02bc\u02b9\u02bb\u2032\uff07\u00b4`"
 HYPHENS = "-\u2010\u2011"
@@ -17,7 +20,7 @@ INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\
 _LEADING = """
 'tis 'twas 'twere 'twill 'twould 'til 'till 'em 'cause 'round 'neath 'gainst 'bout 'cross
 'mid 'midst 'mongst 'tween 'tho 'nother 'fraid 'n 'cuz 'ere 'ave 'ome 'im 'er 'pon 'scape
-'bye 'course 'kay 'mum 'nuff 'nam 'prentice 'sup 'tude 'tisn't 'twasn't
+'bye 'course 'kay 'mum 'nuff 'nam 'prentice 'sup 'tude 'tisn't 'twasn't 'tain't 'twon't
 """
 LEADING = frozenset(_LEADING.split())
 _TRAILING = """
@@ -26,8 +29,12 @@ o' th' an' wi' lil' ol' tha' mo' po' t' d' l' ha' fo' n' 'n'
 TRAILING = frozenset(_TRAILING.split())
 TITLES = (
     "Mr|Mrs|Ms|Dr|St|Mt|Jr|Sr|Prof|Inc|Ltd|Ft|Gen|Capt|Sgt|Rev|Hon|Lt|Col|Maj|Gov|Sen|"
-    "vs|etc|approx|dept"
+    "vs|etc|approx|dept|misc|incl|attn|Esq|Ave|Blvd|Rd|Ln|Hwy|Co|Corp|Bros"
 )
+# Read in full before a number alone: No. 5, vol. 2, p. 7.
+_NUMBERED = "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg|[Oo]p|ca?|est"
+# Words with a stroke inside, or after them: w/o, w/ milk, km/h.
+_STROKES = r"w/(?:out|o)?|b/c|c/o|n/a|k?m/h|m/s|mi/h|I/O|A/C|N/A"
 MONTHS_AND_DAYS = (
     "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun"
 )
@@ -39,7 +46,10 @@ _H = "[" + re.escape(HYPHENS) + "]"
 _I = "[" + re.escape(INVISIBLE) + "]"
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e"
 _L = r"(?:[^\W_][" + _MARKS + re.escape(INVISIBLE) + r"]*)"
+_R = "[^\\W\\d_]"  # a letter and no figure
 _CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
+_DASHES = re.escape(HYPHENS + "\u2013")
+_AFTER = re.escape("%\u2030\u00a2" + _CURRENCY)
 
 TOKEN = re.compile(
     rf"""
@@ -50,19 +60,29 @@ TOKEN = re.compile(
     (?:
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
-    | (?:{MONTHS_AND_DAYS})\.(?=\s+\d)                         # Dec. 3
-    | [A-Z](?:&[A-Z])+(?![^\W_])                      # Q&A
+    | (?:{MONTHS_AND_DAYS})\.(?=,|\s+\d)             # Dec. 3
+    | (?=[NVFCOnvfcpoe]\w{{0,3}}\.)                    # No. 5  vol. IV
+      (?:{_NUMBERED})\.(?=\s*(?:\d|[IVX]{{2,}}\b))
+    | (?=..?/)(?:{_STROKES})(?![^\W_])              # w/o
+    | &c\b\.?                                         # &c.
+    | [A-Z](?:&[A-Z])+s?(?![^\W_])                    # Q&A
+    | \d{_A}\d{{1,2}}(?:["\u201d\u2033]|{_A}{{2}})?(?!\w)  # 5'10"
+    | [{re.escape(_CURRENCY)}]?\.(?<![\w.]\.)\d+%?    # .5  $.50
     | (?:(?<![^\s(])[-\u2212])?                        # -5
       [{re.escape(_CURRENCY)}#]?\d+(?:[.,:/]\d+)*     # $1,000.50  10:30  24/7  #1
-      (?:%|\u2030|\u00b0{_L}?|{_L}*)                  # 50%  1st  10am  20\u00b0C
-      (?:{_H}(?:{_L})+)*                              # 20-year-old
-    | (?:{_L})+(?:\.(?:{_SUFFIXES})\b)+               # node.js  haiku.com
+      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|{_L}*)  # 50%  1st  20\u00b0C  1950's
+      (?:[{_DASHES}]\d+(?:[.,:/]\d+)*{_L}*            # 1914\u20131918  9am-5pm
+        |{_H}(?:{_L})+)*                              # 20-year-old
+    | (?=[^\s.]{{1,60}}\.\w)                           # node.js  www.haiku.com
+      (?:www\.)?(?:{_L})+(?:\.(?:{_SUFFIXES})\b)+
+    | \({_R}{{1,4}}\){_R}+                            # (s)now
     | (?:{_L})+(?:(?:{_A}|{_H}|{_A}{_H})(?:{_L})+)*   # don't  snow-covered
+      (?:\({_R}{{1,4}}\){_R}*)?                       # frog(s)  w(h)ole
       (?:\+\+|\#(?!\w))?                              # C++  C#
       {_A}?                                           # goin'  birds'
     )
     | (?<![&+=@%])[&+=@%](?![&+=@%])                    # one: a ruler ===== says nothing
-  | [\u00b0\u00bd\u00bc\u00be]
+  | [\u00b0\u00bc-\u00be\u2150-\u215e]                  # a degree, a half, a third
     """,
     re.VERBOSE,
 )
@@ -73,7 +93,16 @@ _FOLD = str.maketrans(
     {"\u00f8": "o", "\u00df": "ss", "\u00e6": "ae", "\u0153": "oe", "\u0142": "l", "\u0111": "d",
      "\u0131": "i", "\u00f0": "d", "\u00fe": "th"}
 )  # fmt: skip
-_STRAIGHT = str.maketrans({**dict.fromkeys(APOSTROPHES, "'"), **dict.fromkeys(HYPHENS, "-")})
+_DASH = "\u2013"  # inside a word it stands between figures alone
+_STRAIGHT = str.maketrans(
+    {
+        **dict.fromkeys(APOSTROPHES, "'"),
+        **dict.fromkeys(HYPHENS + _DASH, "-"),
+        **{chr(0x2080 + n): str(n) for n in range(10)},  # H\u2082O
+    }
+)
+_EDGES = frozenset(APOSTROPHES + INVISIBLE)
+_BRACKETS = dict.fromkeys(map(ord, "()"))
 _UNSEEN = dict.fromkeys(map(ord, INVISIBLE))
 
 
@@ -82,7 +111,8 @@ class Word:
     """One written word.
 
     text is text[start:end] of the whole; line counts every line from 0; key is the plain form;
-    gap is True if only white space stands between this word and the one before in its line.
+    gap is True if only white space stands between this word and the one before in its line;
+    said is what its neighbours make of it (the-eighth for VIII after Henry), "" as a rule.
     """
 
     text: str
@@ -91,6 +121,7 @@ class Word:
     line: int
     key: str
     gap: bool
+    said: str = ""
 
 
 def line_spans(text: str) -> list[tuple[int, int]]:
@@ -106,6 +137,8 @@ def line_spans(text: str) -> list[tuple[int, int]]:
 
 def plain(word: str) -> str:
     """NFC, straight apostrophes and hyphens, nothing invisible; case and accents stay."""
+    if "(" in word:  # frog(s)
+        word = word.translate(_BRACKETS)
     if word.isascii():
         return word.replace("`", "'")
     word = unicodedata.normalize("NFC", word.translate(_UNSEEN))
@@ -153,15 +186,27 @@ def words(text: str) -> list[Word]:
             if not key or written[0] in "<:" or (written[0] == "&" and written[-1] == ";"):
                 continue
             # A leading quotation mark is no part of the word unless the key kept it.
-            while (
-                written[0] in APOSTROPHES + INVISIBLE
-                and not key.startswith("'")
-                and len(written) > 1
-            ):
+            quoted = False
+            while written[0] in _EDGES and key[0] != "'" and len(written) > 1:
+                quoted = quoted or written[0] in APOSTROPHES
                 written, first = written[1:], first + 1
-            while written[-1] in APOSTROPHES and not key.endswith("'") and key[-1] != "s":
-                written, last = written[:-1], last - 1
+            if written[-1] in APOSTROPHES and key[-1] != "'" and (quoted or key[-1] != "s"):
+                while written[-1] in APOSTROPHES:  # 'kiss', and no boss'
+                    written, last = written[:-1], last - 1
             gap = before >= 0 and _SPACE.match(text, before, first) is not None
             result.append(Word(written, first, last, number, key, gap))
             before = last
+    return _settled(result) if context.HINT.search(text) else result
+
+
+def _settled(found: list[Word]) -> list[Word]:
+    """The words, each with what its neighbours make of it."""
+    result = []
+    for place, word in enumerate(found):
+        if context.HINT.search(word.text):
+            before = found[place - 1].text if word.gap else ""
+            after = found[place + 1] if place + 1 < len(found) else None
+            follows = after.text if after is not None and after.gap else ""
+            word = replace(word, said=context.said(before, word.text, follows))
+        result.append(word)
     return result

@@ -120,14 +120,39 @@ def _join(*parts: list[Said]) -> list[Said]:
     return list(dict.fromkeys(ways))[:MAX_WAYS]
 
 
+def decade(digits: str) -> list[Said]:
+    """Digits before a plural -s, where they name years: 1980s, 1800s, 2010s; [] if they do not."""
+    if len(digits) != 4 or digits[0] not in "12" or digits[3] != "0":
+        return []
+    if digits[1:] == "000":
+        return [cardinal(int(digits))]
+    century = _below_hundred(int(digits[:2]))
+    return [(*century, *rest) for rest in _pair(digits[2:])]
+
+
+def named_fraction(above: int, below: int) -> Said:
+    """A part of one in words: a half, two thirds; () for what is no such part."""
+    if not 0 < above < below:
+        return ()
+    part: Said = {2: ("half",), 4: ("quarter",)}.get(below) or ordinal(cardinal(below))
+    if above == 1:
+        return ("an", *part) if part[0][0] in "aeiou" else ("a", *part)
+    return (*cardinal(above), *part[:-1], part[-1] + "s")
+
+
 def _decimal(text: str) -> list[Said]:
-    """1,000  3.14  2.0.1"""
+    """1,000  3.14  2.0.1  .5"""
+    if text[:1] == ".":
+        return _join([("point",)], _spelled(text[1:]) + integer(text[1:]))
     if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", text):
         text = text.replace(",", "")
         if "." not in text:
             if len(text) > MAX_DIGITS:
                 return []
-            return [cardinal(int(text)), cardinal(int(text), joined=True)]
+            ways = [cardinal(int(text)), cardinal(int(text), joined=True)]
+            if len(text) == 4 and text[1] != "0" and text[2:] == "00":  # twenty-five hundred
+                ways += [(*_below_hundred(int(text[:2])), "hundred")]
+            return ways
     parts = re.split(r"[.,]", text)
     ways = integer(parts[0])
     for part in parts[1:]:
@@ -144,8 +169,10 @@ def _time(text: str) -> list[Said]:
     for part in parts[1:]:
         if part == "00":
             ways = ways + _join(ways, [("o'clock",), ("hundred",)])
-        else:
-            ways = _join(ways, _pair(part) if len(part) == 2 else integer(part))
+        elif len(part) == 2:
+            ways = _join(ways, _pair(part))
+        else:  # no time: 2:1, Luke 2:7
+            ways = _join(ways, [("to",), ()], integer(part))
     return ways
 
 
@@ -157,14 +184,15 @@ def _fraction(text: str) -> list[Said]:
         below: Said = ("half",) if over == 2 else ordinal(cardinal(over))
         below = ("quarter",) if over == 4 else below
         named = _join([cardinal(int(parts[0]))], [below])
-        if over in (24, 7) or int(parts[0]) >= over:
+        if int(parts[0]) == over:  # 50/50
+            return plain
+        if over in (24, 7) or int(parts[0]) > over:
             return plain + named
-        return (
-            named
-            + ([below] if parts[0] == "1" else [])
-            + plain
-            + _join(integer(parts[0]), [("over",)], integer(parts[1]))
-        )
+        alone = [below] if parts[0] == "1" else []
+        fourths = _join([cardinal(int(parts[0]))], [("fourth",)]) if over == 4 else []
+        if over <= 10:  # 3/4 may be a date, and is never said "three over four"
+            return named + alone + fourths + plain
+        return named + alone + plain + _join(integer(parts[0]), [("over",)], integer(parts[1]))
     return plain
 
 
@@ -172,7 +200,8 @@ def figure(text: str) -> list[Said]:
     """The ways to say a figure: digits with , . : / between them, perhaps a sign of money first."""
     sign = text[0] if text[:1] in _MONEY else ""
     body = text[len(sign) :]
-    if not body or not body.isascii() or not all(p.isdigit() for p in re.split(r"[.,:/]", body)):
+    parts = re.split(r"[.,:/]", body.removeprefix("."))
+    if not body or not body.isascii() or not all(p.isdigit() for p in parts):
         return []
     if not sign:
         if ":" in body:
@@ -187,6 +216,6 @@ def figure(text: str) -> list[Said]:
     if match[2] == "00":
         return _join(whole, named)
     cents = _join(integer(str(int(match[2]))))
-    return _join(whole, _pair(match[2])) + _join(
+    return _join(whole, [(), named[0]], _pair(match[2])) + _join(
         whole, named, [(), ("and",)], cents, [("pence" if small == "penny" else small + "s",)]
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from .context import HINT
 from .form import Form
 from .normalize import words
 from .rhyme import Sound, compare, sounds
@@ -15,6 +16,8 @@ from .syllables import readings, syllables
 
 MAX_CHUNK = 64
 MEMO_LIMIT = 100_000
+
+_ASK = -2  # in place of a count: its neighbours decide, count the line as a whole
 
 # A chunk: its count if it has but one, else -1; all its counts; the usual one; its last word.
 Chunk = tuple[int, tuple[int, ...], int, "str | None"]
@@ -38,20 +41,29 @@ def can_judge(form: Form) -> bool:
     )
 
 
-def _analyse(chunk: str) -> Chunk:
-    """Count what stands between two spaces: usually one word, with its marks."""
+def _counted(text: str) -> tuple[int, int, str | None]:
+    """The bits of a text's counts, the usual one and the last word."""
     bits, usual, last = 1, 0, None
-    for word in words(chunk):
+    for word in words(text):
+        said = word.said or word.text
         shifted = 0
-        for count in syllables(word.text):
+        for count in syllables(said):
             shifted |= bits << count
         bits = shifted
         if not bits:
             break
-        usual += readings(word.text)[0].count
+        usual += readings(said)[0].count
         last = word.text
+    return bits, usual, last
+
+
+def _analyse(chunk: str) -> Chunk:
+    """Count what stands between two spaces: usually one word, with its marks."""
+    bits, usual, last = _counted(chunk)
     counts = tuple(n for n in range(bits.bit_length()) if bits >> n & 1)
     result: Chunk = (counts[0] if len(counts) == 1 else -1, counts, usual, last)
+    if HINT.search(chunk):
+        result = (_ASK, *result[1:])
     if len(chunk) <= MAX_CHUNK:
         if len(_memo) > MEMO_LIMIT:
             _memo.clear()
@@ -97,6 +109,9 @@ def verdict(text: str, form: Form, policy: str) -> bool:
             count = known[0]
             if count >= 0:
                 bits <<= count
+            elif count == _ASK:
+                bits, usual, last = _counted(line)
+                break
             else:
                 shifted = 0
                 for count in known[1]:

@@ -63,7 +63,10 @@ def glide_l(word: str, phones: Phones) -> Iterable[Site]:
         if not _vowel(phones[i]):
             continue
         name, nxt = _bare(phones[i]), phones[i + 1]
-        if nxt == "AH0" and phones[i + 2 : i + 3] == ("L",) and _closes(name, phones[i]):
+        stressed = len(phones) > i + 4 and phones[i + 3][-1] in "12"  # violin
+        weak = nxt == "AH0" and phones[i + 2 : i + 3] == ("L",)
+        weak = weak and not (stressed and name in _GLIDES)
+        if weak and _closes(name, phones[i]):
             yield i + 1, i + 2, ()
         elif name == "OY" and nxt == "L" and _closed(phones, i + 2):
             yield i + 1, i + 1, ("AH0",)
@@ -112,8 +115,9 @@ def weak_ln(word: str, phones: Phones) -> Iterable[Site]:
             after == ("L", "IY0") and word.endswith("ally") and before in {"N", "SH", "ZH", "R"}
         )
         tional = after[:3] == ("N", "AH0", "L") and before in {"SH", "ZH", "S"}
-        agent = after[:2] == ("N", "ER0") or (
-            after[:2] == ("L", "ER0") and word.rstrip("s").endswith(("ler", "lor"))
+        doer = word.rstrip("s'")[-3:]  # prisoner, and not webinar
+        agent = (after[:2] == ("N", "ER0") and doer in ("ner", "nor")) or (
+            after[:2] == ("L", "ER0") and doer in ("ler", "lor")
         )
         bubbly = after == ("L", "IY0") and word[-3:-2] in "bdgkptz" and before in _STOPS
         superlative = after == ("L", "AH0", "S", "T") and word.endswith("lest")

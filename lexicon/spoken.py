@@ -7,11 +7,13 @@ syllables.py asks it for forms with digits, signs or capitals inside.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
+from .context import ROMAN, roman
 from .normalize import plain
-from .numbers import MAX_WAYS, Said, figure, integer, ordinal
+from .numbers import MAX_WAYS, Said, cardinal, decade, figure, integer, named_fraction, ordinal
 
 DATA = Path(__file__).with_name("data") / "abbreviations.tsv"
 
@@ -27,17 +29,28 @@ _SYMBOLS: dict[str, list[Said]] = {
 _PARTS: dict[str, list[Said]] = {
     "\u00bd": [("half",), ("one", "half"), ("a", "half")],
     "\u00bc": [("quarter",), ("one", "quarter"), ("a", "quarter")],
-    "\u00be": [("three", "quarters")],
+    "\u00be": [("three", "quarters"), ("three", "fourths")],
 }
+for _part in map(chr, range(0x2150, 0x215F)):  # a third, two thirds ...
+    _above, _below = map(int, unicodedata.normalize("NFKC", _part).split("\u2044"))
+    _named = named_fraction(_above, _below)
+    _PARTS[_part] = [_named[1:], ("one", *_named[1:]), _named] if _above == 1 else [_named]
 _SYMBOLS.update(_PARTS)
-_FIGURE = re.compile(r"([$\u20ac\u00a3\u00a5\u20b9]?\d+(?:[.,:/]\d+)*)(.*)", re.DOTALL)
+_FIGURE = re.compile(r"([$\u20ac\u00a3\u00a5\u20b9]?(?:\d+|(?=\.\d))(?:[.,:/]\d+)*)(.*)", re.DOTALL)
+_POWER = re.compile(r"([A-Za-z]{1,2})([\u00b2\u00b3])")  # x\u00b2; after a word a note's mark
+_HEIGHT = re.compile(r"(\d)'(\d{1,2})(?:[\"\u201d\u2033]|'')?")  # 5'10"
 _RUNS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z']+|\d+|[^A-Za-z\d]")
 _AFTER_FIGURE: dict[str, list[Said]] = {
     "s": [()], "'s": [()], "k": [("kay",), ("thousand",)], "x": [("ex",), ("times",)],
     "m": [("million",), ("em",), ("meters",)], "b": [("billion",), ("bee",)], "d": [("dee",)],
     "g": [("gee",), ("grams",)], "h": [("hours",), ("aitch",)], "am": [("ay", "em")],
     "pm": [("pee", "em")], "c": [("see",), ("celsius",)], "f": [("ef",), ("fahrenheit",)],
-    "%": [("percent",)], "\u2030": [("per", "mill")],
+    "%": [("percent",)], "\u2030": [("per", "mill")], "\u00a2": [("cents",)],
+    "$": [("dollars",)], "\u20ac": [("euros",)], "\u00a3": [("pounds",)], "\u00a5": [("yen",)],
+    "\u20b9": [("rupees",)], "p": [("pence",), ("pee",)], "w": [("watts",), ("doubleyou",)],
+    "l": [("liters",), ("liter",), ("el",)], "v": [("volts",), ("vee",)],
+    "in": [("inches",), ("inch",)], "mi": [("miles",)], "ha": [("hectares",)],
+    "hp": [("horse", "power"), ("aitch", "pee")],
 }  # fmt: skip
 LETTERS = {
     "a": "ay", "b": "bee", "c": "see", "d": "dee", "e": "ee", "f": "ef", "g": "gee", "h": "aitch",
@@ -83,10 +96,18 @@ def _figure(text: str) -> list[Said]:
         return _product(ways, [("and", *said) for said in _PARTS[rest[0]] if len(said) > 1])
     low = rest.lower()
     if low in ("st", "nd", "rd", "th"):
-        return [ordinal(way) for way in integer(match[1])[:4]]
+        if "/" in match[1]:  # 1/16th
+            return ways
+        return [ordinal(way) for way in figure(match[1])[:4] if way]
+    if low in ("s", "'s") and decade(match[1]):  # 1980s
+        return decade(match[1])
+    if low == "k" and not match[1][0].isdigit():  # $10k: ten kay, ten thousand dollars
+        return _product(ways, [("thousand",)]) + _product(figure(match[1][1:]), [("kay",)])
+    if low in ("am", "pm") and "." in match[1]:  # 7.30pm
+        ways = ways + figure(match[1].replace(".", ":"))
     if low in _AFTER_FIGURE:
         return _product(ways, _AFTER_FIGURE[low])
-    if low.startswith("\u00b0"):
+    if low[:1] in ("\u00b0", "\u00ba"):  # people take the ordinal sign for the degree's
         after: list[Said] = [(), ("celsius",), ("fahrenheit",), letters(low[1:])]
         return _product(_product(ways, _SYMBOLS["\u00b0"]), after if low[1:] else [()])
     if low in abbreviations():
@@ -101,7 +122,7 @@ def _runs(text: str) -> list[Said]:
     for place, run in enumerate(runs):
         if run.isascii() and run.isdigit():
             ways = _product(ways, integer(run))
-        elif run.isalpha() and (run.isupper() or len(run) == 1):
+        elif run.isalpha() and (len(run) == 1 or (run.isupper() and len(run) < 6)):
             known = abbreviations().get(run) or abbreviations().get(run.lower())
             ways = _product(ways, known or [letters(run)])
         elif run.isalpha() or "'" in run:
@@ -114,22 +135,40 @@ def _runs(text: str) -> list[Said]:
 
 def spoken(written: str) -> list[Said]:
     """The ways to say a written form in plain words; [] if it is a plain word itself."""
-    text = plain(written).strip("'")
+    text = plain(written)
+    height = _HEIGHT.fullmatch(text)
+    if height:
+        feet, inches = integer(height[1]), integer(height[2])
+        ways = _product(_product(feet, [("foot",), ()]), inches)
+        return ways + _product(_product(ways[:1], inches), [("inches",)])
+    text = text.strip("'")
     if text in _SYMBOLS:
         return _SYMBOLS[text]
+    power = _POWER.fullmatch(text)
+    if power and text not in abbreviations():
+        return [(*letters(power[1]), "squared" if power[2] == "\u00b2" else "cubed")]
     if text[:1] == "#" and text[1:2].isdigit():  # #1
         return _product([("number",)], _figure(text[1:]))
     if text[:1] in ("-", "\u2212") and text[1:]:  # minus five; with a plain dash perhaps just five
         unsigned = _figure(text[1:])
         signed = _product([("minus",), ("negative",)], unsigned)
+        if "\u00b0" in text:  # below freezing, and no dash
+            return signed
         return signed + unsigned if text[0] == "-" else signed
-    if "&" in text:  # Q&A, R&B
-        return [tuple(name for part in text.split("&") for name in ("and", *letters(part)))[1:]]
+    if "&" in text and not text.startswith("&c"):  # Q&A, R&B, B&Bs
+        parts = text.removesuffix("s").split("&")
+        return [tuple(name for part in parts for name in ("and", *letters(part)))[1:]]
+    if re.match(r"[$\u20ac\u00a3\u00a5\u20b9]\.\d", text):  # $.50
+        return _figure(f"{text[0]}0{text[1:]}")
     table = abbreviations()
     bare = text.rstrip(".")
     for form in (text, bare, text.lower(), bare.lower()):
         if form in table:
             return table[form]
+    if len(text) > 1 and ROMAN.fullmatch(text) and (text.strip("IVX") == "" or len(text) > 3):
+        value = roman(text)
+        number = integer(str(value)) if value > 1000 else [cardinal(value)]  # a year
+        return [*number, letters(text)] if text in ("IV", "XX", "XXX") else number
     if text[:1].isdigit() or (len(text) > 1 and text[1].isdigit() and not text[0].isalpha()):
         return _figure(text)
     if text.endswith(("++", "#")):
@@ -138,17 +177,17 @@ def spoken(written: str) -> list[Said]:
         return _product([letters(name)] if len(name) < 3 else [(name.lower(),)], [tail])
     if "." in bare:
         parts = bare.split(".")
-        if all(len(p) <= 2 for p in parts):
+        if all(len(p) <= 2 and not p.isdigit() for p in parts):
             return [tuple(name for p in parts for name in letters(p))]
-        ways: list[Said] = [()]
+        ways = [()]
         for place, part in enumerate(parts):
             ways = _product(ways, spoken(part) or [(part.lower(),)])
             if place + 1 < len(parts):
                 ways = _product(ways, [("dot",), ()])
         return ways
     plural = re.fullmatch(r"([A-Z]{2,6})('?s|'d)", text)
-    if plural:
-        return [letters(plural[1])]
+    if plural:  # DVDs, OK'd, YOLO'd
+        return table.get(plural[1].lower()) or [letters(plural[1])]
     if any(c.isdigit() for c in text) or re.search(r"[a-z][A-Z]", text):
         return _runs(text)
     return []

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from . import rules
+from .context import ROMAN
 from .morphology import Part, apostrophes, compound, inflections, possessive, squeezed
 from .normalize import key_of, plain
 from .pronunciations import Phones, pronunciations, vowels
@@ -29,11 +30,17 @@ LIKELY = 0.1  # an estimated count less likely than this is left out
 _SPLIT = re.compile(r"[-/\u2010\u2011]+")
 _ED = re.compile("[\u00e8\u00e9\u00eb]d$")
 _FINAL_E = re.compile("[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
+_SPANISH = re.compile("[\u00e1\u00ed\u00f3\u00fa\u00f1].*[^aeiou\u00f1]e$")  # d\u00f3nde
 _HIATUS = re.compile("[ao][\u00eb\u00ef\u00f6]|e[\u00ef\u00eb]")
 _EY = re.compile("(EY|IY)[012]( Z)?$")
 # Figures inside a word that stand for the letters they look like.
 _LEET = re.compile(r"(?=.*[a-z].*[a-z])[a-z]+[0134][a-z0134]*[a-z]")
 _UNLEET = str.maketrans("0134", "oiea")
+# Noises written without a vowel (hrmph, bzzt, pssh), which initials do not look like.
+_NOISE = re.compile(
+    r"[bcfghkprstz]*(?:h+m+|r{2,}|z{2,}|s{2,}h|pf+|f+t|s+h+t?|tch|m+ph|s{2,}t|z+t|h{2,}|hw+|[tkph]s{2,})[hmpstk]*"
+)
+_RANGE = re.compile(r"(?!\d{3}-\d{4})\d{1,4}(?::\d\d)?-\d{1,4}(?::\d\d)?")  # 9-5, 1914-1918
 _INITIALS = re.compile(r"([A-Z]{4,6})('?s)")
 _PLURAL = re.compile("(?:[szx]|[cs]h)es$")
 _NAMES_IN_S = frozenset({"burns", "dickens", "lewis", "thomas"})  # no plurals, as dicken looks
@@ -47,6 +54,13 @@ _SAYABLE = re.compile(
 # Endings of a family, and what the ending took from the word.
 _KIN = (("'s", ""), ("s", ""), ("es", ""), ("es", "e"), ("ed", ""), ("ed", "e"), ("ing", ""),
         ("ing", "e"), ("ly", ""), ("ness", ""), ("less", ""))  # fmt: skip
+_ROMAJI = re.compile(
+    r"(?!.*(?:ea|oa|ee|oo|aa|eo|oe|ie$))(?=.*[aeiou].*[aeiou])(?:(?:[kgnhbpmr]y|s?sh|t?ch|t?ts|"
+    r"kk|ss|tt|pp|[kgsztdnhbpmyrwfj])?[aeiou](?:n(?![aeiouy])|m(?=[bp]))?)+"
+)
+_JAPAN = re.compile("tsu|[kgnhmr]y[aou]|uu")
+_LONG = re.compile("ou|uu|ii|[aeo]i")
+_NO_ACCENT = re.compile("[a-z\u0101\u0113\u012b\u014d\u016b]*")  # but for a long vowel's
 _FULL_ED = (("IH0",), ("AH0",), ("EH0",))
 
 
@@ -143,6 +157,9 @@ def _kindred(key: str, said: list[Reading]) -> frozenset[int]:
 def dictionary(key: str, lenient: bool = False) -> list[Reading]:
     """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
     said = pronunciations(key)
+    if key.endswith("s's"):  # brooks's: the dictionary leaves some as they are without 's
+        base = [p for p in pronunciations(key[:-2]) if p[-1] in ("S", "Z")]
+        said = tuple((*p, "IH0", "Z") if p in base else p for p in said)
     review = reviews().get(key, _NO_REVIEW)
     if review.phones:
         said = (*said, *(p for p in review.phones if p not in said))
@@ -240,7 +257,10 @@ def _sum(parts: Iterable[list[Reading]], source: str | None) -> list[Reading]:
                     a.count + b.count, phones, source or _weakest(a, b), a.lenient or b.lenient
                 )
                 combined.setdefault((reading.count, reading.phones), reading)
-        total = list(combined.values())[:64]
+        total = list(combined.values())
+        if len(total) > 64:  # no count is lost
+            first = {r.count: r for r in reversed(total)}
+            total = list(dict.fromkeys([*first.values(), *total]))[:64]
     return total
 
 
@@ -265,6 +285,10 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
         found = dictionary(key, lenient)
         if found and (key in _NAMES_IN_S or not pronunciations(key[:-1])):
             return _distinct(found + _possessive(found))
+    if text.endswith("ss'"):  # the boss'
+        found = dictionary(key, lenient)
+        if found:
+            return _distinct(found + _possessive(found))
     ways = spoken(text) if _unusual(text, key) else []
     if ways:
         found = [r for way in ways for r in _sum((_word(w, lenient) for w in way), "rule")]
@@ -276,11 +300,16 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
 def _unusual(text: str, key: str) -> bool:
     """Whether a form is, or may be, said in other words: digits, signs, initials, abbreviations."""
     return (
-        not text.isalpha()
-        or key in abbreviations()
-        or text in abbreviations()
-        or (not (text.islower() or text.istitle() or text.isupper()) and not dictionary(key))
-    ) and "-" not in text[1:-1]
+        (
+            not text.isalpha()
+            or key in abbreviations()
+            or text in abbreviations()
+            or (text[-1] == "s" and len(text) > 2 and text[:-1].isupper())  # AIs
+            or (len(text) > 1 and ROMAN.fullmatch(text) is not None)
+            or (not (text.islower() or text.istitle() or text.isupper()) and not dictionary(key))
+        )
+        and "-" not in text[1:-1]
+    )
 
 
 def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
@@ -292,13 +321,22 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         return []
     parts = [part for part in _SPLIT.split(text or key) if part]
     if len(parts) > 1:
-        several = [_resolve(part, lenient) for part in parts]
-        return _sum(several, None) if all(several) else []
+        several = [
+            [Reading(1, None, "rule")] if _stuttered(part, parts[-1]) else _resolve(part, lenient)
+            for part in parts
+        ]
+        if not all(several):
+            return []
+        if _RANGE.fullmatch(key):  # nine to five
+            several.insert(1, [Reading(0, (), "dictionary"), *dictionary("to")])
+        return _sum(several, None)
 
     def look(base: str) -> list[Part]:
         return [(r.count, r.phones) for r in dictionary(base, lenient)]
 
     if "'" in key:
+        if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
+            return _possessive(_resolve(plain(text)[:-2], lenient))
         pieces = apostrophes(key, look)
         if pieces:
             return [Reading(count, phones, "rule") for count, phones in pieces]
@@ -314,6 +352,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         if text.isupper() and not _SAYABLE.fullmatch(bare):
             return names
         if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
+            if len(bare) < 16 and not text.isupper() and _NOISE.fullmatch(bare):
+                return [Reading(1, None, "rule")]
             drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
             return [Reading(1, None, "rule")] if drawn and not text.isupper() else names
         return _distinct(names + _estimated(bare))
@@ -324,14 +364,34 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
             likely = {count for count, chance in estimate(bare) if chance >= 0.02}
             pieces = [part for part in pieces if part[0] in likely]
     found = _distinct([Reading(count, phones, "rule") for count, phones in pieces])
+    if not found and "'" not in key and (not text or _NO_ACCENT.fullmatch(plain(text).lower())):
+        found = _romaji(bare)
     found = found or _estimated(bare)
     return _accented(text, found) if text and not text.isascii() else found
+
+
+def _stuttered(part: str, word: str) -> bool:
+    """w-w-wait: the beginning of a word, said before the word itself."""
+    low = part.lower()
+    begun = len(low) < len(word) and word.lower().startswith(low)
+    return begun and len(low) < 4 and not any(c in "aeiouy" for c in low)
 
 
 def _possessive(found: list[Reading]) -> list[Reading]:
     """Readings with the ending 's that their last sound asks for."""
     pieces = possessive([(r.count, r.phones) for r in found])
     return [Reading(count, phones, "rule") for count, phones in pieces]
+
+
+def _romaji(bare: str) -> list[Reading]:
+    """A word spelled like Japanese, each vowel heard; [] if it may be English (iterate).
+
+    Long vowels and ai, ei, oi are one syllable, as they are said in English.
+    """
+    if not _ROMAJI.fullmatch(bare) or (bare[-1] == "e" and not _JAPAN.search(bare)):
+        return []
+    count = sum(c in "aeiou" for c in bare) - len(_LONG.findall(bare))
+    return [Reading(count, None, "estimate")]
 
 
 def _estimated(bare: str) -> list[Reading]:
@@ -344,6 +404,10 @@ def _estimated(bare: str) -> list[Reading]:
 def _accented(text: str, found: list[Reading]) -> list[Reading]:
     """Accents that make a silent vowel heard: belov\u00e8d, wing\u00e9d; ros\u00e9, saut\u00e9."""
     low = unicodedata.normalize("NFC", text).lower()
+    if low.endswith("\u00e9d"):  # clich\u00e9d
+        known = [r for r in dictionary(key_of(low[:-1])) if r.phones and _EY.search(r.phones[-1])]
+        if known:
+            return [Reading(r.count, None, "rule") for r in known]
     if _ED.search(low):
         most = max(r.count for r in found)
         several = len({r.count for r in found}) > 1
@@ -357,10 +421,15 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
             return heard
         silent = [r for r in found if r.phones is None or not r.phones[-1][-1].isdigit()]
         return [Reading(r.count + 1, None, "rule") for r in silent] or found
+    if _SPANISH.search(low) and found[0].source == "estimate":
+        return _estimated(low[:-1] + "a")
     if _HIATUS.search(low):  # coöperate, noösphere: the second o is heard
         if found[0].source == "estimate":
-            return _estimated(low)
+            found = _estimated(low)
         most = max(r.count for r in found)
+        if low.startswith("a\u00ebr") and found[0].phones and found[0].phones[1] == "R":
+            # a\u00ebrial: air- today, a-er- of old
+            return [*found, Reading(most + 1, None, "rule")]
         return [r for r in found if r.count == most]
     return found
 
