@@ -16,6 +16,16 @@ from constrained_gpt.lexicon.rhyme import sounds
 from constrained_gpt.lexicon.typography import CAPITAL_FORM, LOWER_FORM, NEUTRAL_FORM
 
 
+def left_open(text: str, form: Form, lexicon: Lexicon) -> str | None:
+    """What `form.dangling` says against a first line that `start_after` has accepted, if
+    anything."""
+    alone = dataclasses.replace(
+        form, lines=form.lines[:1], kigo="off", kireji="off", rhyme="off", seasonal=False
+    )
+    report = validate(text, alone, policy="any", lexicon=lexicon)
+    return None if report.valid else "; ".join(report.reasons)
+
+
 def start_after(
     line: str, form: Form, lexicon: Lexicon, lattice: Lattice, policy: str
 ) -> tuple[str, np.ndarray]:

@@ -25,7 +25,7 @@ from constrained_gpt.decoding import STRATEGIES, Guide, Options, Path, Scorer
 from constrained_gpt.decoding.options import WIDEST
 from constrained_gpt.decoding.score import Score, word_bonus
 from constrained_gpt.engine import Engine
-from constrained_gpt.first_line import start_after
+from constrained_gpt.first_line import left_open, start_after
 from constrained_gpt.haiku import Haiku
 from constrained_gpt.lattice import Lattice, LatticeError, compile
 from constrained_gpt.lexicon import HAIKU, SEASONS, Form, Lexicon, validate
@@ -272,6 +272,11 @@ def _prepare(
     if first_line is not None:
         text, start = start_after(first_line, asked, words, lattice, policy)
         first_line = text
+        hung = left_open(text, asked, words)
+        if hung is not None and dangling is not None:
+            raise ValueError(f"first_line {text!r}: {hung}; or pass dangling='off'")
+        if hung is not None:  # the caller's line is the caller's; those that follow keep the rule
+            asked = dataclasses.replace(asked, dangling="off")
         ids = (*ids, *tokenizer.encode(text + "\n"))
     scorer = None
     if score is not None:

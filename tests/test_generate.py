@@ -12,7 +12,7 @@ import pytest
 
 from constrained_gpt import Haiku, Lexicon, generate, stream, validate
 from constrained_gpt.engine import Engine
-from constrained_gpt.lexicon import SENRYU, TANKA, find_kigo
+from constrained_gpt.lexicon import SENRYU, TANKA, Form, find_kigo
 
 pytestmark = pytest.mark.weights
 
@@ -134,6 +134,17 @@ def test_stream_yields_the_lines_of_generate(engine: Engine) -> None:
     assert [(p, i) for p, i, _ in lines] == [(p, i) for p in range(2) for i in range(3)]
     poems = generate("rain", 2, model=engine, seed=4, strategy="sample", unique=False)
     assert [text for _, _, text in lines] == [line for poem in poems for line in poem.lines]
+
+
+@pytest.mark.parametrize("first_line", ["autumn moonlight, the", "so much depends on"])
+def test_a_first_line_may_hang_but_none_that_follows(engine: Engine, first_line: str) -> None:
+    """What the caller writes is the caller's, unless the rule was asked for."""
+    for poem in generate("a pond", 4, model=engine, first_line=first_line, seed=2):
+        assert poem.lines[0] == first_line
+        rest = "\n".join(poem.lines[1:])
+        assert validate(rest, Form(lines=(7, 5), dangling="strict"), policy="all").valid
+    with pytest.raises(ValueError, match="pass dangling='off'"):
+        generate("a pond", model=engine, first_line=first_line, dangling="strict")
 
 
 @pytest.mark.parametrize(
