@@ -69,6 +69,14 @@ def _name(source: str | Path) -> str:
     return "standard input" if str(source) == "-" else str(source)
 
 
+def no_row(error: Exception) -> str:
+    """What to say of a line that csv refuses."""
+    return (
+        f"is no row of a table ({error}); close every quotation mark, and write one inside a "
+        "quoted cell twice"
+    )
+
+
 def standard_input() -> BinaryIO:
     """The bytes of standard input; ValueError if it is closed."""
     if sys.stdin is None:

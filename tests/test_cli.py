@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import math
 import os
 import select
 import signal
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 import constrained_gpt
 from constrained_gpt import cli
 from constrained_gpt.cli import write
-from constrained_gpt.cli.output import Bar
+from constrained_gpt.cli.output import Bar, print_json
 from constrained_gpt.lexicon import Form, UserWords, report_schema, validate
 
 GOOD = "An old silent pond\nA frog jumps into the pond\nSplash! Silence again"
@@ -537,6 +538,7 @@ def test_find_in_standard_input() -> None:
         (["write", "autumn rain", "--form", "haiku", "--top-p", "2"], "top_p"),
         (["download", "gpt5"], "smollm2"),
         (["prepare", "nowhere.txt", "--out", "out"], "check the path"),
+        (["prepare", "-", "-", "--out", "out"], "give it once"),
         (["finetune", "nowhere", "--out", "out", "--batch-size", "0"], "use 1 or more"),
     ],
     ids=" ".join,
@@ -566,6 +568,25 @@ def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAIKU_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError):
         cli.main(["check", "nowhere.txt"])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("you can't allocate memory: 3 TB")])
+def test_too_little_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("constrained_gpt.registry.describe", run)
+    assert cli.main(["models"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "smaller" in err
+
+
+def test_json_holds_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": math.nan, "b": [1.5, -math.inf], "c": (True, "nan")})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None], "c": [True, "nan"]}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from .._version import __version__
 from . import check, corpus, find, measure, models, training, write
 from .arguments import Parser, Run
-from .output import one_line
+from .output import one_line, out_of_memory
 
 __all__ = ["main", "parser_of"]
 
@@ -61,4 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("HAIKU_TRACEBACK"):
             raise
         print(f"haiku: error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if os.environ.get("HAIKU_TRACEBACK") or not out_of_memory(error):
+            raise
+        print(
+            "haiku: error: there is not enough memory for this; ask for less at once, e.g. a "
+            "smaller batch, fewer particles or a smaller model",
+            file=sys.stderr,
+        )
         return 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from .arguments import given
@@ -38,7 +37,7 @@ def _corpus_select(args: argparse.Namespace) -> int:
     rules = Rules(**given(args, _RULES))
     with Bar(None, least=1) as bar:
         figures = select(args.files, args.out, rules=rules, progress=bar.update)
-    print(json.dumps(figures, ensure_ascii=False, indent=2))
+    print_json(figures, indent=2)
     return 0
 
 

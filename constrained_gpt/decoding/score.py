@@ -7,7 +7,6 @@ poems. Knows texts; knows no model. Called by the decoders and `generate`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 

@@ -164,20 +164,61 @@ def test_interrupted_and_resumed_is_uninterrupted(
         assert [row["step"] for row in csv.DictReader(file)] == list("123456")
 
 
-def test_ctrl_c_keeps_the_steps_done(data: Path, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_signals_keep_the_steps_done(
+    data: Path,
+    tiny: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    ends: type[BaseException],
+) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     quiet(settings(data, whole, tiny))
 
     def interrupt(done: int, total: int) -> None:
         if done == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ends) as stopped:  # and not as if the run had come to its end
         train(settings(data, parts, tiny), log=lambda _: None, progress=interrupt)
+    assert getattr(stopped.value, "code", 143) == 143
     assert weights(parts / "ckpt.pt")["iter_num"] == 2
     quiet(settings(data, parts, tiny, resume=True))
     a, b = weights(whole / "ckpt.pt"), weights(parts / "ckpt.pt")
     assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
+
+
+def test_a_run_that_is_done_stays_as_it_is(data: Path, tiny: Path, tmp_path: Path) -> None:
+    config = settings(data, tmp_path, tiny, max_iters=3)
+    quiet(config)
+    assert quiet(replace(config, resume=True))["step"] == 3
+    assert weights(tmp_path / "ckpt.pt")["iter_num"] == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "pickle", "keys"])
+def test_a_damaged_checkpoint_is_not_gone_on_from(
+    data: Path, tiny: Path, tmp_path: Path, damage: str
+) -> None:
+    config = settings(data, tmp_path, tiny, max_iters=3)
+    quiet(config)
+    path = tmp_path / "ckpt.pt"
+    whole = path.read_bytes()
+    if damage == "keys":
+        state = weights(path)
+        del state["stale"], state["config"]
+        torch.save(state, path)
+    else:
+        path.write_bytes({
+            "cut": whole[:-1000], "empty": b"",
+            "pickle": b"cos\nsystem\n(S'touch ran'\ntR.",
+        }[damage])  # fmt: skip
+    kept = path.read_bytes()
+    cures = {"keys": "start from it with --init", "pickle": "would run code"}
+    with pytest.raises(ValueError, match=cures.get(damage, "damaged or truncated")):
+        quiet(replace(config, resume=True, max_iters=4))
+    assert path.read_bytes() == kept
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(
@@ -232,6 +273,16 @@ def test_early_stopping(data: Path, tiny: Path, tmp_path: Path) -> None:
         ({"init": "scratch", "block_size": 8}, "raise block_size"),
         ({"resume": True}, "leave out --resume"),
         ({"device": "toaster"}, "use auto"),
+        ({"device": "meta"}, "use auto"),
+        ({"device": "cuda:99"}, "sees no device"),
+        ({"device": "mps:7"}, "sees no device"),
+        ({"learning_rate": 1e300}, "use e.g. 3e-5"),
+        ({"state_lr": math.nan}, "use e.g. 3e-3"),
+        ({"lora_alpha": math.nan}, "twice the rank"),
+        ({"lr_decay_iters": -1}, "use 1 or more"),
+        ({"lora": 10**8}, "more than the 8"),
+        ({"seed": -1}, "from 0"),
+        ({"seed": 1 << 64}, "from 0"),
         ({"fold": 9}, "choose another"),
         ({"precision": "int3"}, "use one of"),
     ],
