@@ -26,7 +26,7 @@ def _corpus_write(args: argparse.Namespace) -> int:
 
 def _part(given: str) -> tuple[int, int]:
     k, slash, of = given.partition("/")
-    if not (slash and k.isdigit() and of.isdigit()):
+    if not (slash and k.isdecimal() and of.isdecimal()):
         raise ValueError(f"part {given!r} is not like 0/2, the first of two; give it so")
     return int(k), int(of)
 

@@ -114,7 +114,7 @@ def _from_table(source: str | Path, delimiter: str, column: str | None) -> Itera
             fields = {str(k).lower(): v for k, v in row.items() if k is not None}
             yield _from_fields(fields, column, f"{source}: line {rows.line_num}")
     except csv.Error as error:
-        raise ValueError(f"{source}: line {rows.line_num} {poems.no_row(error)}") from None
+        raise ValueError(f"{source}: line {rows.reader.line_num} {poems.no_row(error)}") from None
 
 
 def _from_fields(fields: Mapping[str, Any], column: str | None, where: str) -> Record:
