@@ -7,6 +7,7 @@ Knows the dictionary {model, model_args, config, ...} that nanoGPT's train.py sa
 from __future__ import annotations
 
 import pickletools
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -86,7 +87,9 @@ def read_file(path: Path) -> dict[Any, Any]:
     """What a ckpt.pt holds; CheckpointError, with the cure, for what is none or would run code."""
     zipped = zipfile.is_zipfile(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings():  # what torch would only warn of is refused or harmless
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # torch raises half a dozen kinds for damaged or hostile files
         if (zipped and "nsupported" in str(error)) or (not zipped and _is_pickle(path)):
             raise CheckpointError(

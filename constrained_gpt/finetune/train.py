@@ -32,7 +32,7 @@ from ..lexicon import HAIKU, Form, Lexicon
 from ..model import GPT
 from ..model_config import GPTConfig
 from . import lora
-from .batches import Poems, Thoughts, form_of
+from .batches import Poems, Thoughts, form_of, mapped
 from .evaluate import evaluate, losses
 from .prepare import bare, read_card, tokenizer_of
 from .validity import free_samples, valid_share
@@ -448,7 +448,7 @@ class _Run:
         path = Path(config.data) / "train_folds.npy"
         if not path.is_file():
             raise ValueError(f"{config.data} has no folds; run `haiku prepare` with --folds 5")
-        folds = np.load(path)
+        folds = mapped(path)
         apart = folds == config.fold
         if not apart.any() or apart.all():
             raise ValueError(f"fold={config.fold} holds no poem, or all; choose another")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
+import pickle
+import shutil
 import signal
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from few_poems import quiet, settings, weights
@@ -53,6 +57,39 @@ def test_evaluate_is_the_mean_loss(data: Path, tiny: Path, roomy: Path) -> None:
 
 
 # batches
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cure"),
+    [
+        ("card.json", b"", "is damaged"),
+        ("card.json", b"[]", "is damaged"),
+        ("card.json", b"\xff", "is damaged"),
+        ("card.json", b'{"schema": 2}', "lacks 'tokenizer'"),
+        ("val_tokens.npy", b"", "cannot be read"),
+        ("val_tokens.npy", b"cos\nsystem\n(S'true'\ntR.", "cannot be read"),
+        ("val_tokens.npy", np.uint16(60_000), "holds a token that"),
+        ("val_mask.npy", np.uint8(0), "without tokens"),
+        ("val_states.npy", np.zeros((1, 1), np.uint16), "not what its card says"),
+        ("val_tags.jsonl", b"", "line 1 is damaged"),
+        ("val_tags.jsonl", b"{\n" * 99, "line 1 is damaged"),
+        ("val_tags.jsonl", b"\xff\n" * 99, "line 1 is damaged"),
+    ],
+    ids=str,
+)
+def test_damaged_data_is_named(
+    name: str, content: Any, cure: str, data: Path, roomy: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "data"
+    shutil.copytree(data, damaged)
+    if isinstance(content, bytes):
+        (damaged / name).write_bytes(content)
+    else:
+        whole = np.load(damaged / name)
+        np.save(damaged / name, content if content.ndim else np.full_like(whole, content))
+    with pytest.raises(ValueError, match=cure) as caught:
+        evaluate_files(damaged, model=str(roomy))
+    assert "haiku prepare" in str(caught.value)
 
 
 def test_every_poem_once_an_epoch_whatever_the_batch(data: Path) -> None:
@@ -212,12 +249,15 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
     else:
         path.write_bytes({
             "cut": whole[:-1000], "empty": b"",
-            "pickle": b"cos\nsystem\n(S'touch ran'\ntR.",
+            "pickle": pickle.dumps(Path("x"), protocol=5),  # torch would warn of the protocol too
         }[damage])  # fmt: skip
     kept = path.read_bytes()
     cures = {"keys": "start from it with --init", "pickle": "would run code"}
-    with pytest.raises(ValueError, match=cures.get(damage, "damaged or truncated")):
-        quiet(replace(config, resume=True, max_iters=4))
+    said = cures.get(damage, "damaged or truncated")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=said):
+            quiet(replace(config, resume=True, max_iters=4))
     assert path.read_bytes() == kept
 
 
