@@ -40,6 +40,13 @@ def start_after(
             raise ValueError(
                 f"first_line {text!r}: {'; '.join(strict.reasons)}; or pass policy='any'"
             )
+    if form.dangling != "off":
+        ended = dataclasses.replace(alone, dangling=form.dangling)
+        report = validate(text, ended, policy="any", lexicon=lexicon)
+        if not report.valid:
+            raise ValueError(
+                f"first_line {text!r}: {'; '.join(report.reasons)}, or ask for dangling='off'"
+            )
     whole = f"{text}\nx"  # a mark at the line's end cuts: the poem goes on
     found = find_kigo(whole, lexicon.saijiki)
     words = report.lines[0].words

@@ -95,6 +95,7 @@ def test_any_text_is_a_topic(engine: Engine, prompt: str) -> None:
         ({"batch_size": -1}, "from 1 up"),
         ({"batch_size": "all"}, "whole number"),
         ({"dtype": "int8"}, "an Engine already"),
+        ({"first_line": "an old silent the"}, "move it down, or ask for dangling='off'"),
         ({"return_weights": 1}, "neither True nor False"),
         ({"return_weights": "yes"}, "neither True nor False"),
     ],
@@ -118,6 +119,21 @@ def test_a_context_too_short_is_said(engine: Engine) -> None:
         generate("rain " * 180, model=engine)
     with pytest.raises(ValueError, match="shorten the prompt"):
         generate("é" * 1000, model=engine)
+
+
+def test_a_path_is_read_again_when_its_file_has_changed(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.pt"
+    state = torch.load(weights, weights_only=True)
+    wanted = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state["model"] = {n: torch.randn_like(t) for n, t in state["model"].items()}
+        torch.save(state, path)
+        (poem,) = generate("rain", model=path, seed=1, dtype="float32")
+        (fresh,) = generate("rain", model=Engine.from_pretrained(path, dtype="float32"), seed=1)
+        assert poem.text == fresh.text
+        wanted.append(poem.text)
+    assert wanted[0] != wanted[1]
 
 
 def test_iterate_is_generate_poem_by_poem(engine: Engine) -> None:

@@ -7,6 +7,7 @@ poems. Knows texts; knows no model. Called by the decoders and `generate`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -88,7 +89,10 @@ def checked(value: object, name: str) -> float:
         not isinstance(value, (int, float)) and not hasattr(value, "__float__")
     ):
         raise TypeError(f"{name} is {value!r}; a score is a number of nats such as -2.0")
-    number = float(value)  # type: ignore[arg-type]
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except OverflowError:  # an int past all floats
+        number = math.inf
     if not abs(number) <= MOST:
         raise ValueError(
             f"{name} is {number}; a score is at most {MOST:,.0f} nats either way, say 50 for very "

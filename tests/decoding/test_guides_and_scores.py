@@ -113,6 +113,7 @@ def test_word_scores() -> None:
         (lambda: WordScore({"": 1.0}), "give words such as"),
         (lambda: WordScore({"moon": float("nan")}), "at most 1,000,000"),
         (lambda: WordScore({"moon": -1e308}), "say 50 for very much"),
+        (lambda: WordScore({"moon": 10**400}), "say 50 for very much"),
         (lambda: WordScore({}, repetition=1e300), "say 50 for very much"),
         (lambda: WordScore({"moon": "much"}), "number of nats"),  # type: ignore[dict-item]
         (lambda: cliche_score(-1.0), "positive"),
