@@ -94,7 +94,7 @@ def checked(
 
 
 def check_tokenizer(config: GPTConfig, tokenizer: Tokenizer, source: str) -> None:
-    """CheckpointError where the tokenizer knows tokens that the model does not, or no line break."""
+    """CheckpointError where the tokenizer knows tokens that the model does not, or no line end."""
     if tokenizer.n_vocab > config.vocab_size:
         raise CheckpointError(
             f"{source}: the tokenizer {tokenizer.name!r} has {tokenizer.n_vocab} tokens, the "

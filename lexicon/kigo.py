@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from .form import SEASONS
 from .inflection import variants
-from .normalize import Word, key_of, words
+from .normalize import Word, key_of, read_whole, words
 
 DATA = Path(__file__).with_name("data") / "kigo.tsv"
 COLUMNS = ("phrase", "season", "phase", "category", "note")
@@ -228,7 +228,7 @@ def _checked(row: Row, where: str) -> Row:
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of one saijiki file; a ValueError names the line that is wrong and the cure."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_whole(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path.name} is not UTF-8 text (byte {error.start}); save it as UTF-8, tab-separated"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
+LARGEST = 100_000_000  # bytes of a file of words or of season words
 APOSTROPHES = "'\u2019\u2018\u02bc\u02b9\u02bb\u2032\uff07\u00b4`"
 HYPHENS = "-\u2010\u2011"
 INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff\ufe0e\ufe0f"
@@ -91,6 +93,15 @@ class Word:
     line: int
     key: str
     gap: bool
+
+
+def read_whole(path: Path) -> bytes:
+    """What is in a file that someone wrote by hand; ValueError if it has no end."""
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ValueError(f"{path} is over {LARGEST // 10**6} MB; give a file of words, a line each")
+    return data
 
 
 def line_spans(text: str) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .form import MAX_SYLLABLES
-from .normalize import key_of, words
+from .normalize import key_of, read_whole, words
 from .pronunciations import Phones, vowels
 from .rhyme import Sound, sounds_of
 
@@ -88,7 +88,7 @@ class UserWords:
         no file.
         """
         try:
-            text = Path(path).read_bytes().decode("utf-8-sig")
+            text = read_whole(Path(path)).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{path} is not UTF-8 text (byte {error.start}); write a word and its syllables on "

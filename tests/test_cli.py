@@ -332,9 +332,10 @@ def test_empty_files_and_big_ones(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def hears_ctrl_c() -> None:
-    """For a child about to start: a shell's background job ignores SIGINT, and children inherit
-    that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """For a child about to start: a shell's background job ignores SIGINT, nohup's SIGHUP, and
+    children inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def on_a_terminal(typed: Sequence[str], *args: str, cwd: Path) -> tuple[int, str, str]:
@@ -508,6 +509,8 @@ def test_find_in_standard_input() -> None:
         (["check", "--words", "nowhere.txt", "-"], "check the path"),
         (["check", "--words", "", "-"], "check the path"),
         (["check", "--saijiki", "nowhere.txt", "-"], "check the path"),
+        (["check", "--words", "/dev/zero", "-"], "is over 100 MB"),
+        (["check", "--saijiki", "/dev/zero", "-"], "is over 100 MB"),
         (["check", "--encoding", "klingon", "-"], "use e.g. utf-8"),
         (["check", "--encoding", "punycode", "-"], "use e.g. utf-8"),
         (["check", "-", "-"], "give it once"),
@@ -743,6 +746,25 @@ def test_ctrl_c_is_130(command: str) -> None:
     assert out == ""
     assert "Traceback" not in err
     assert err.count("\n") <= 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_half_written_stays_behind(number: signal.Signals, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*HAIKU, "prepare", "-", "--model", "gpt2", "--out", str(tmp_path / "data")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=Path(__file__).parent, preexec_fn=hears_ctrl_c,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("data/*.part")):  # until it waits for poems
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert b"Traceback" not in err
+    assert not list((tmp_path / "data").iterdir())
 
 
 class Terminal(io.StringIO):
