@@ -95,7 +95,7 @@ class Recipe:
     def load(cls, path: str | Path | None = None) -> Recipe:
         """From a JSON file; None: the recipe that the package carries."""
         if path is None:
-            text = data("recipe.json")
+            text: str | bytes = data("recipe.json")
         else:
             text = Path(path).read_bytes()
         try:

@@ -21,11 +21,6 @@ from constrained_gpt.engine import Engine
 from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import Form, Lexicon, validate
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 Progress = Callable[[int, int], object]
 
 
@@ -98,7 +93,9 @@ def _same_recipe(path: Path, wanted: dict[str, Any]) -> None:
 
 def _hold(file: BinaryIO, path: Path) -> None:
     """Keep other processes off until the file is closed: they would write the same batches."""
-    if fcntl is None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
