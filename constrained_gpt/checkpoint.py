@@ -131,6 +131,8 @@ def _as_name(name_or_path: str | os.PathLike[str]) -> str:
 def _kind(path: Path) -> str:
     if path.is_dir():
         return "boxed" if is_boxed(path) else "folder"
+    if path.exists() and not path.is_file():  # a device or a pipe has no end, or waits for a writer
+        raise CheckpointError(f"{path}: neither a file nor a folder; give one of them")
     try:
         with path.open("rb") as file:
             start = file.read(4)

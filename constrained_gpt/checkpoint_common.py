@@ -94,12 +94,17 @@ def checked(
 
 
 def check_tokenizer(config: GPTConfig, tokenizer: Tokenizer, source: str) -> None:
-    """CheckpointError where the tokenizer knows tokens that the model does not."""
+    """CheckpointError where the tokenizer knows tokens that the model does not, or no line end."""
     if tokenizer.n_vocab > config.vocab_size:
         raise CheckpointError(
             f"{source}: the tokenizer {tokenizer.name!r} has {tokenizer.n_vocab} tokens, the "
             "model only "
             f"{config.vocab_size}; give the tokenizer that the model was trained with"
+        )
+    if not tokenizer.encode("\n"):
+        raise CheckpointError(
+            f"{source}: the tokenizer {tokenizer.name!r} has no token for a line break, which "
+            "every poem needs; its files are damaged or another model's: fetch them again"
         )
 
 

@@ -97,7 +97,7 @@ def _gpt2_config(folder: Path, card: Mapping[str, Any]) -> GPTConfig:
         },
     )  # fmt: skip
     gelu = card.get("activation_function", "gelu_new")
-    if gelu not in _GELU:
+    if not isinstance(gelu, str) or gelu not in _GELU:
         raise CheckpointError(
             f"{folder}: activation_function={gelu!r} is not supported; use one of "
             f"{', '.join(_GELU)}"

@@ -7,6 +7,7 @@ Knows the dictionary {model, model_args, config, ...} that nanoGPT's train.py sa
 from __future__ import annotations
 
 import pickletools
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -20,7 +21,7 @@ from .checkpoint_common import Checkpoint, CheckpointError, FloatArray, checked,
 from .model_config import GPTConfig
 from .tokenizer import Tokenizer
 
-__all__ = ["load_nanogpt", "load_nanogpt_tokenizer"]
+__all__ = ["load_nanogpt", "load_nanogpt_tokenizer", "read_file"]
 
 _COMPILED = "_orig_mod."  # what torch.compile puts before every name
 # "the tokenizer of the model with that name or path"
@@ -30,7 +31,7 @@ TokenizerOf = Callable[[str], Tokenizer]
 def load_nanogpt(path: Path, tokenizer_of: TokenizerOf) -> Checkpoint:
     """Read a ckpt.pt. A fine-tuned model says in its config whose tokens it uses; a nanoGPT one
     uses GPT-2's."""
-    content = _read(path)
+    content = read_file(path)
     args, tensors = content.get("model_args"), content.get("model")
     if not isinstance(args, dict) or not isinstance(tensors, dict):
         raise CheckpointError(
@@ -76,16 +77,19 @@ def _arrays(path: Path, state: dict[str, Tensor]) -> dict[str, FloatArray]:
 
 def load_nanogpt_tokenizer(path: Path, tokenizer_of: TokenizerOf) -> Tokenizer:
     """The tokenizer of a ckpt.pt alone."""
-    content = _read(path)
+    content = read_file(path)
     args = content.get("model_args")
     size = args.get("vocab_size") if isinstance(args, dict) else None
     return _tokenizer(path, content, size if isinstance(size, int) else -1, tokenizer_of)
 
 
-def _read(path: Path) -> dict[Any, Any]:
+def read_file(path: Path) -> dict[Any, Any]:
+    """What a ckpt.pt holds; CheckpointError, with the cure, for what is none or would run code."""
     zipped = zipfile.is_zipfile(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings():  # what torch would only warn of is refused or harmless
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # torch raises half a dozen kinds for damaged or hostile files
         if (zipped and "nsupported" in str(error)) or (not zipped and _is_pickle(path)):
             raise CheckpointError(

@@ -48,7 +48,8 @@ def checked_prompt(
     if prompt.size + max_new > engine.max_positions:
         raise ValueError(
             f"the prompt has {prompt.size} tokens and up to {max_new} may be written, more than "
-            f"the {engine.max_positions} that {engine.name} can hold; shorten the prompt"
+            f"the {engine.max_positions} that {engine.name} can hold; shorten the prompt or "
+            "choose a shorter form"
         )
     return prompt.astype(np.int64)
 

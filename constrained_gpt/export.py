@@ -19,6 +19,7 @@ from .cache import written_whole
 from .checkpoint import Checkpoint, load
 from .checkpoint_adapter import save_adapter
 from .checkpoint_common import KEY
+from .checkpoint_nanogpt import read_file
 from .model_config import GPTConfig
 from .tokenizer import DIGITS_PATTERN, GPT2_PATTERN, Tokenizer, to_spelling
 
@@ -48,7 +49,7 @@ def export(model: str | Path, out: str | Path, *, dtype: str = "float32") -> Pat
 
 
 def _adapter(run: Path, path: Path, dtype: torch.dtype) -> None:
-    state = torch.load(run, map_location="cpu", weights_only=True) if run.is_file() else {}
+    state = read_file(run) if run.is_file() else {}
     if not state.get("lora"):
         raise ValueError(
             f"{run} holds no adapter; give the ckpt.pt or best.pt of a run with --lora, or export "

@@ -25,7 +25,7 @@ def file_hash(path: Path) -> str:
     """SHA-256 in hex of a file's content. OSError where it cannot be read."""
     path = path.resolve()
     note = cache.folder() / _KIND / (hashlib.sha256(os.fsencode(path)).hexdigest() + ".json")
-    seen = _seen(path)
+    seen = file_seen(path)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(note.read_text("utf-8"))
         if known["seen"] == seen and isinstance(known["sha256"], str):
@@ -36,7 +36,7 @@ def file_hash(path: Path) -> str:
             digest.update(chunk)
     found = digest.hexdigest()
     settled = time.time_ns() - max(seen[-2:]) > _SETTLED
-    if settled and _seen(path) == seen:
+    if settled and file_seen(path) == seen:
         record = json.dumps({"seen": seen, "sha256": found})
         with contextlib.suppress(OSError):
             with cache.written_whole(note) as scratch:
@@ -45,7 +45,7 @@ def file_hash(path: Path) -> str:
     return found
 
 
-def _seen(path: Path) -> list[int]:
+def file_seen(path: Path) -> list[int]:
     """What changes with a file: device, inode, size, mtime and ctime in ns."""
     stat = path.stat()
     return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

@@ -15,16 +15,18 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 
+from constrained_gpt import checkpoint, prompts
 from constrained_gpt import lookahead as lookaheads
-from constrained_gpt import prompts
 from constrained_gpt.decoding import STRATEGIES, Guide, Options, Path, Scorer
 from constrained_gpt.decoding.options import WIDEST
 from constrained_gpt.decoding.score import Score, word_bonus
 from constrained_gpt.engine import Engine
+from constrained_gpt.file_hash import file_seen
 from constrained_gpt.first_line import left_open, start_after
 from constrained_gpt.haiku import Haiku
 from constrained_gpt.lattice import Lattice, LatticeError, compile
@@ -377,8 +379,16 @@ def _checked_batch(batch_size: int | None) -> int:
     return int(batch_size)
 
 
-@lru_cache(maxsize=2)
 def _engine(name: str, dtype: str | None) -> Any:
+    """The engine of a name or path, loaded once as long as its files are what they were."""
+    seen = None
+    if FilePath(name).expanduser().exists():  # a path: it may have been trained on, or copied anew
+        seen = tuple((file, *file_seen(file)) for file in checkpoint.find(name).files)
+    return _loaded(name, dtype, seen)
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, dtype: str | None, seen: object) -> Any:
     return Engine.from_pretrained(name, dtype="auto" if dtype is None else dtype)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+_NO_TEXT = ("undefined", "idna", "punycode")  # the last two are for names of hosts
 LONGEST = 100_000_000  # bytes; a file past this is not a file of poems
 
 
@@ -31,7 +32,7 @@ def known_encoding(encoding: str) -> str:
         info = codecs.lookup(encoding)
     except (LookupError, ValueError):
         info = None
-    if info is None or not info._is_text_encoding or info.name == "undefined":
+    if info is None or not info._is_text_encoding or info.name in _NO_TEXT:
         raise ValueError(f"encoding {encoding!r} is unknown; use e.g. utf-8, latin-1 or utf-16")
     return "utf-8-sig" if info.name == "utf-8" else info.name  # a byte order mark is no text
 
@@ -66,6 +67,14 @@ def decoding_error(
 
 def _name(source: str | Path) -> str:
     return "standard input" if str(source) == "-" else str(source)
+
+
+def no_row(error: Exception) -> str:
+    """What to say of a line that csv refuses."""
+    return (
+        f"is no row of a table ({error}); close every quotation mark, and write one inside a "
+        "quoted cell twice"
+    )
 
 
 def standard_input() -> BinaryIO:

@@ -185,7 +185,7 @@ def sample_masked(  # type: ignore[no-untyped-def]
         if temperature > 0.0:
             inverse = np.float32(1.0 / temperature)
             for i in range(padded):
-                weights[i] *= inverse
+                weights[i] = min(weights[i] * inverse, _HUGE)
         start, extras = masks.start[b], masks.extra_start[b]
         if lookahead:
             for i in range(inside):

@@ -129,6 +129,10 @@ def find_haiku(
     given: object = text
     if isinstance(given, (bytes, bytearray)):
         raise TypeError("find_haiku reads str; decode the bytes first, e.g. text.decode('utf-8')")
+    if not isinstance(text, Iterable):
+        raise TypeError(f"find_haiku reads a str or its lines, not {type(given).__name__}")
+    if not isinstance(form, Form):
+        raise TypeError(f"form={form!r} is no Form; use HAIKU, TANKA, ... or Form(lines=(5, 7, 5))")
     if policy not in POLICIES:
         raise ValueError(f"policy={policy!r} is unknown here; use one of {', '.join(POLICIES)}")
     if form.unit != "syllables" or form.free:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+from .files import read_whole
 from .form import SEASONS
 from .inflection import variants
 from .normalize import Word, key_of, words
@@ -228,7 +229,7 @@ def _checked(row: Row, where: str) -> Row:
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of one saijiki file; a ValueError names the line that is wrong and the cure."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_whole(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path.name} is not UTF-8 text (byte {error.start}); save it as UTF-8, tab-separated"

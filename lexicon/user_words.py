@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from .files import read_whole
 from .form import MAX_SYLLABLES
 from .normalize import key_of, words
 from .pronunciations import Phones, vowels
@@ -88,7 +89,7 @@ class UserWords:
         no file.
         """
         try:
-            text = Path(path).read_bytes().decode("utf-8-sig")
+            text = read_whole(Path(path)).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{path} is not UTF-8 text (byte {error.start}); write a word and its syllables on "

@@ -53,6 +53,10 @@ def validate(
         raise ValueError(f"policy={policy!r} is unknown; use one of {', '.join(POLICIES)}")
     if not callable(unknown) and unknown not in UNKNOWN:
         raise ValueError(f"unknown={unknown!r} is unknown; use {', '.join(UNKNOWN)} or a function")
+    if lexicon is not None and not isinstance(lexicon, Lexicon):
+        raise TypeError(f"lexicon={lexicon!r} is none; make one with Lexicon.from_words([...])")
+    if saijiki is not None and not isinstance(saijiki, Saijiki):
+        raise TypeError(f"saijiki={saijiki!r} is none; make one with Saijiki.from_files(FILE)")
     user = UserWords(words) if words is not None and not isinstance(words, UserWords) else words
     judge = Judge(form, policy, lexicon, saijiki, lenient, unknown, user)
     plain = lexicon is None and not lenient and unknown == "estimate" and not user

@@ -134,6 +134,10 @@ def test_a_box_of_bytes_gives_back_its_own_rounding(small: Path, tmp_path: Path)
     save_boxed(again, once.config, once.state_dict, content)
     for name, tensor in load(again).state_dict.items():
         torch.testing.assert_close(tensor, once.state_dict[name], rtol=1e-6, atol=1e-8)
+    content["model"] |= {"vocab": {}, "merges": []}
+    (again / "tokenizer.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(CheckpointError, match="no token for a line break"):
+        load(again)
     weights = first / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match="cannot be read as safetensors"):

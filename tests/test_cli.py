@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import math
 import os
 import select
 import signal
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 import constrained_gpt
 from constrained_gpt import cli
 from constrained_gpt.cli import write
-from constrained_gpt.cli.output import Bar
+from constrained_gpt.cli.output import Bar, print_json
 from constrained_gpt.lexicon import Form, UserWords, report_schema, validate
 
 GOOD = "An old silent pond\nA frog jumps into the pond\nSplash! Silence again"
@@ -331,9 +332,10 @@ def test_empty_files_and_big_ones(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def hears_ctrl_c() -> None:
-    """For a child about to start: a shell's background job ignores SIGINT, and children inherit
-    that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """For a child about to start: a shell's background job ignores SIGINT, nohup's SIGHUP, and
+    children inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def on_a_terminal(typed: Sequence[str], *args: str, cwd: Path) -> tuple[int, str, str]:
@@ -507,7 +509,10 @@ def test_find_in_standard_input() -> None:
         (["check", "--words", "nowhere.txt", "-"], "check the path"),
         (["check", "--words", "", "-"], "check the path"),
         (["check", "--saijiki", "nowhere.txt", "-"], "check the path"),
+        (["check", "--words", "/dev/zero", "-"], "is over 100 MB"),
+        (["check", "--saijiki", "/dev/zero", "-"], "is over 100 MB"),
         (["check", "--encoding", "klingon", "-"], "use e.g. utf-8"),
+        (["check", "--encoding", "punycode", "-"], "use e.g. utf-8"),
         (["check", "-", "-"], "give it once"),
         (["find", "nowhere.txt"], "check the path"),
         (["find", "."], "check the path"),
@@ -530,11 +535,17 @@ def test_find_in_standard_input() -> None:
         (["write", "autumn rain", "--kireji", "maybe"], "required"),
         (["write", "autumn rain", "--strategy", "guess"], "strategy"),
         (["write", "autumn rain", "--model", "gpt5"], "known"),
+        (["write", "autumn rain", "--model", "/dev/zero"], "neither a file nor a folder"),
         (["write", "autumn rain", "--stream", "--beams", "4"], "leave out --beams"),
         (["write", "autumn rain", "--seed", "-1"], "seed"),
         (["write", "autumn rain", "--form", "haiku", "--top-p", "2"], "top_p"),
         (["download", "gpt5"], "smollm2"),
         (["prepare", "nowhere.txt", "--out", "out"], "check the path"),
+        (["prepare", "-", "-", "--out", "out"], "give it once"),
+        (["evaluate", "nowhere", "--split", "x"], "use one of train, val, test"),
+        (["evaluate", "nowhere", "--seed", "-1"], "from 0 up"),
+        (["corpus", "write", "--out", "x", "--batches", "1", "--part", "²/3"], "the first of two"),
+        (["lookahead", "haiku-nano", "--seed", "-1", "--again"], "from 0 up"),
         (["finetune", "nowhere", "--out", "out", "--batch-size", "0"], "use 1 or more"),
     ],
     ids=" ".join,
@@ -564,6 +575,25 @@ def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAIKU_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError):
         cli.main(["check", "nowhere.txt"])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("you can't allocate memory: 3 TB")])
+def test_too_little_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("constrained_gpt.registry.describe", run)
+    assert cli.main(["models"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "smaller" in err
+
+
+def test_json_holds_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": math.nan, "b": [1.5, -math.inf], "c": (True, "nan")})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None], "c": [True, "nan"]}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -716,6 +746,25 @@ def test_ctrl_c_is_130(command: str) -> None:
     assert out == ""
     assert "Traceback" not in err
     assert err.count("\n") <= 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_half_written_stays_behind(number: signal.Signals, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*HAIKU, "prepare", "-", "--model", "gpt2", "--out", str(tmp_path / "data")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=Path(__file__).parent, preexec_fn=hears_ctrl_c,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("data/*.part")):  # until it waits for poems
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert b"Traceback" not in err
+    assert not list((tmp_path / "data").iterdir())
 
 
 class Terminal(io.StringIO):

@@ -120,6 +120,21 @@ def test_a_context_too_short_is_said(engine: Engine) -> None:
         generate("é" * 1000, model=engine)
 
 
+def test_a_path_is_read_again_when_its_file_has_changed(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ckpt.pt"
+    state = torch.load(weights, weights_only=True)
+    wanted = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state["model"] = {n: torch.randn_like(t) for n, t in state["model"].items()}
+        torch.save(state, path)
+        (poem,) = generate("rain", model=path, seed=1, dtype="float32")
+        (fresh,) = generate("rain", model=Engine.from_pretrained(path, dtype="float32"), seed=1)
+        assert poem.text == fresh.text
+        wanted.append(poem.text)
+    assert wanted[0] != wanted[1]
+
+
 def test_iterate_is_generate_poem_by_poem(engine: Engine) -> None:
     options: dict[str, Any] = {"model": engine, "strategy": "sample", "batch_size": 2, "seed": 4}
     wanted = generate("rain", 5, **options)

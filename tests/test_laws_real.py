@@ -134,6 +134,16 @@ def test_an_impossible_form_is_refused_with_the_cure(
         compile(form, Lexicon.from_words(words), Tokenizer.gpt2(), use_cache=False)
 
 
+def test_words_that_know_no_capitals() -> None:
+    """They begin a line as they are, spelled once."""
+    tokenizer = Tokenizer.gpt2()
+    lexicon = Lexicon.from_words(dict.fromkeys(("'tis", "a", "9th", "日本"), 1))
+    form = Form(lines=(1, 3), rhyme="off")
+    lattice = compile(form, lexicon, tokenizer, use_cache=False)
+    for poem in ("日本\n'tis a 9th", "9th\n日本 'tis a", "'tis\na 日本 9th", "A\n9th 日本 a"):
+        assert lattice.accepts([*tokenizer.encode(poem), tokenizer.eos])
+
+
 def lattice_of(lexicon: Lexicon, **changes: object) -> Lattice:
     return compile(dataclasses.replace(HAIKU, **changes), lexicon, Tokenizer.gpt2())  # type: ignore[arg-type]
 

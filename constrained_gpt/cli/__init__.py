@@ -7,15 +7,16 @@ check` starts without torch. The console script and `python -m constrained_gpt.c
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .._version import __version__
 from . import check, corpus, find, measure, models, training, write
 from .arguments import Parser, Run
-from .output import one_line
+from .output import one_line, out_of_memory
 
 __all__ = ["main", "parser_of"]
 
@@ -39,17 +40,39 @@ def parser_of() -> Parser:
     return parser
 
 
+@contextlib.contextmanager
+def _ending_tidily() -> Iterator[None]:
+    """Meanwhile a plea to end unwinds as Ctrl-C does: no half-written file stays behind."""
+    heeded = []
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(number, _ended)
+                heeded.append(number)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _ended(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `haiku`; returns the exit status. HAIKU_TRACEBACK=1 shows where an error came from."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = parser_of().parse_args(argv)
-        status: int = args.run(args)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return status
+        with _ending_tidily():
+            args = parser_of().parse_args(argv)
+            status: int = args.run(args)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return status
     except BrokenPipeError:
         # The reader has gone: stop quietly, and let nothing try to flush what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,4 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("HAIKU_TRACEBACK"):
             raise
         print(f"haiku: error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if os.environ.get("HAIKU_TRACEBACK") or not out_of_memory(error):
+            raise
+        print(
+            "haiku: error: there is not enough memory for this; ask for less at once, e.g. a "
+            "smaller batch, fewer particles or a smaller model",
+            file=sys.stderr,
+        )
         return 2

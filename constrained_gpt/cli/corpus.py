@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from .arguments import given
@@ -27,7 +26,7 @@ def _corpus_write(args: argparse.Namespace) -> int:
 
 def _part(given: str) -> tuple[int, int]:
     k, slash, of = given.partition("/")
-    if not (slash and k.isdigit() and of.isdigit()):
+    if not (slash and k.isdecimal() and of.isdecimal()):
         raise ValueError(f"part {given!r} is not like 0/2, the first of two; give it so")
     return int(k), int(of)
 
@@ -38,7 +37,7 @@ def _corpus_select(args: argparse.Namespace) -> int:
     rules = Rules(**given(args, _RULES))
     with Bar(None, least=1) as bar:
         figures = select(args.files, args.out, rules=rules, progress=bar.update)
-    print(json.dumps(figures, ensure_ascii=False, indent=2))
+    print_json(figures, indent=2)
     return 0
 
 

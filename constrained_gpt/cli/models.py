@@ -34,6 +34,8 @@ def _lookahead(args: argparse.Namespace) -> int:
     if lookahead.find(engine) is not None and not args.again and args.out is None:
         print(f"{args.model} has a look-ahead already; --again learns it anew")
         return 0
+    if args.out is not None:  # found out before minutes of learning, not after
+        Path(args.out).mkdir(parents=True, exist_ok=True)
     with Bar(None, unit="topic", least=0) as bar:
         found = lookahead.learn(engine, progress=bar.update, **given(args, ("topics", "seed")))
     where = "in the cache folder"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from typing import Any
@@ -14,10 +15,20 @@ from typing import Any
 BAR_FROM = 5  # as many poems are worth a progress bar
 
 
-def print_json(record: object, *, flush: bool = False) -> None:
-    """One line of JSON; what standard output cannot encode is escaped as JSON has it."""
+def print_json(record: object, *, flush: bool = False, indent: int | None = None) -> None:
+    """JSON, in one line if not indented; what standard output cannot encode is escaped as JSON has
+    it, and what is no number is null, for JSON knows no NaN."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
-    print(json.dumps(record, ensure_ascii=not encoding.startswith("utf")), flush=flush)
+    wide = encoding.startswith("utf")
+    print(json.dumps(_finite(record), ensure_ascii=not wide, indent=indent), flush=flush)
+
+
+def _finite(record: Any) -> Any:
+    if isinstance(record, dict):
+        return {name: _finite(value) for name, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [_finite(value) for value in record]
+    return None if isinstance(record, float) and not math.isfinite(record) else record
 
 
 def say(line: str) -> None:
@@ -37,6 +48,12 @@ def one_line(error: BaseException) -> str:
             return error.strerror
         return f"{error.filename}: {error.strerror}; check the path"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Did an allocation fail? torch says so in words: of a processor's, in a plain RuntimeError."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said
 
 
 class Failures:

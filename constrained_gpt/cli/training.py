@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from .arguments import Commands, form_of, given
+from .arguments import Commands, files_of, form_of, given
 from .output import Bar, print_json, say
 
 _PREPARE = (
@@ -23,8 +22,8 @@ def _prepare(args: argparse.Namespace) -> int:
     if args.form is not None:
         options["forms"] = [form_of(name) for name in args.form]
     with Bar(None) as bar:
-        card = prepare(args.files, args.out, **options, progress=bar.update)
-    print(json.dumps(card, ensure_ascii=False, indent=2))
+        card = prepare(files_of(args.files), args.out, **options, progress=bar.update)
+    print_json(card, indent=2)
     return 0
 
 
@@ -63,21 +62,21 @@ def _finetune(args: argparse.Namespace) -> int:
         from ..finetune.curves import plot
 
         plot(Path(args.out) / METRICS, target)
-    print(json.dumps(result))
+    print_json(result)
     return 0
 
 
 def _crossval(args: argparse.Namespace) -> int:
     from ..finetune.search import crossval
 
-    print(json.dumps(crossval(_config(args), log=say)))
+    print_json(crossval(_config(args), log=say))
     return 0
 
 
 def _tune(args: argparse.Namespace) -> int:
     from ..finetune.search import tune
 
-    print(json.dumps(tune(_config(args), args.trials, log=say)))
+    print_json(tune(_config(args), args.trials, log=say))
     return 0
 
 

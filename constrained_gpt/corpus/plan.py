@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,9 @@ class Recipe:
     seasons: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"any": 1.0})
 
     def __post_init__(self) -> None:
+        for name in ("model", "dtype", "strategy"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}={getattr(self, name)!r} is not a name; give a string")
         if self.strategy not in STRATEGIES:
             raise ValueError(
                 f"strategy={self.strategy!r} is unknown; use one of {', '.join(STRATEGIES)}"
@@ -65,8 +69,14 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < (name == "poems"):
                 raise ValueError(f"{name}={value!r} is not a whole number that fits; mend it")
-        for name, known in (("forms", FORMS), ("seasons", ("any", *SEASONS))):
+        if not _is_number(self.usual) or not 0 <= self.usual <= 1:
+            raise ValueError(f"usual={self.usual!r} is no share; give one from 0 to 1")
+        for name, known in (("forms", tuple(FORMS)), ("seasons", ("any", *SEASONS))):
             weights = getattr(self, name)
+            if not isinstance(weights, Mapping) or not all(map(_is_number, weights.values())):
+                raise ValueError(
+                    f'{name}={weights!r} are no weights; give e.g. {{"{known[0]}": 1}}'
+                )
             unknown = [key for key in weights if key not in known]
             if unknown:
                 raise ValueError(f"{name} names {unknown[0]!r}; use {', '.join(known)}")
@@ -85,9 +95,9 @@ class Recipe:
     def load(cls, path: str | Path | None = None) -> Recipe:
         """From a JSON file; None: the recipe that the package carries."""
         if path is None:
-            text = data("recipe.json")
+            text: str | bytes = data("recipe.json")
         else:
-            text = Path(path).read_text("utf-8")
+            text = Path(path).read_bytes()
         try:
             found = json.loads(text)
         except ValueError as error:
@@ -97,10 +107,17 @@ class Recipe:
         unknown = sorted(set(found) - names) if isinstance(found, dict) else ["it is no object"]
         if unknown:
             raise ValueError(f"{path}: {unknown[0]}: not of a recipe; use {', '.join(names)}")
-        return cls(**found)
+        try:
+            return cls(**found)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)

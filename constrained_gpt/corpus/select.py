@@ -8,6 +8,7 @@ select`.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -99,14 +100,17 @@ def select(
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return  # a batch that is being written
             try:
                 row = json.loads(line)
-                row["text"], row["log_p"], row["log_mass"], row["tokens"]
-            except (ValueError, KeyError, TypeError):
+                numbers = [float(row[name]) for name in ("log_p", "log_mass", "tokens")]
+                fits = isinstance(row["text"], str) and numbers[-1] > 0
+                if not fits or not all(map(math.isfinite, numbers)):
+                    raise ValueError
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise ValueError(
                     f"{path}: line {number} is no row of `haiku corpus write`; give its files"
                 ) from None

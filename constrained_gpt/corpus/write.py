@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -46,13 +46,18 @@ def write(
     k, of = part
     if not 0 <= k < of:
         raise ValueError(f"part {k}/{of} does not exist; give one from 0/{of} to {of - 1}/{of}")
+    if batches < 0:
+        raise ValueError(f"batches={batches} is negative; give how many the file is to hold")
     path = Path(out)
+    if path.is_dir() or not path.name:
+        raise ValueError(f"{path} is a folder; give --out a file's name")
     _same_recipe(path, {"recipe": recipe.to_dict(), "part": [k, of]})
-    done = _begun(path, recipe.poems)
     scribe = _Scribe(recipe)
-    if progress is not None:
-        progress(done, batches)
     with path.open("ab") as file:
+        _hold(file, path)
+        done = _begun(path, recipe.poems)
+        if progress is not None:
+            progress(done, batches)
         for number in range(done, batches):
             rows = scribe.batch(k + of * number)
             file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
@@ -67,18 +72,40 @@ def write(
 def _same_recipe(path: Path, wanted: dict[str, Any]) -> None:
     """The recipe stands beside the poems, so that a file never mixes two."""
     beside = path.with_name(path.name + ".recipe.json")
-    if beside.exists():
-        if json.loads(beside.read_text("utf-8")) != wanted:
+    begun = path.exists() and path.stat().st_size > 0  # else there is nothing to mix with
+    if beside.exists() and begun:
+        try:
+            kept = json.loads(beside.read_bytes())
+        except ValueError:
+            kept = None
+        if kept != wanted:
             raise ValueError(
                 f"{path} was begun by another recipe or part ({beside}); give another --out"
             )
         return
-    if path.exists():
+    if path.exists() and not beside.exists():
         raise ValueError(f"{path} is there without its recipe {beside.name}; give another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = beside.with_name(beside.name + ".tmp")
     temporary.write_text(json.dumps(wanted, indent=1) + "\n", "utf-8")
     temporary.replace(beside)
+
+
+def _hold(file: BinaryIO, path: Path) -> None:
+    """Keep other processes off until the file is closed: they would write the same batches."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(
+            f"another process is writing {path}; wait for it, or share the work with --part and "
+            "an --out for each"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def _begun(path: Path, poems: int) -> int:

@@ -226,7 +226,7 @@ class Batch:
             np.ascontiguousarray(history),
             np.ascontiguousarray(uniforms, np.float64),
             float(options.temperature),
-            int(options.top_k or 0),
+            min(int(options.top_k or 0), self.model.n_vocab),
             1.0 if options.top_p is None else float(options.top_p),
             float(options.min_p or 0.0),
             float(options.repetition_penalty),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 WIDEST = 10_000  # rows of one search: some 100 KB of cache each
+GENTLEST, HARSHEST = 1e-9, 1e9  # what logits, in float32, are divided by
 RESAMPLE = ("ess", "line", "never")
 
 
@@ -62,6 +63,11 @@ class Options:
                 f"temperature={self.temperature} is negative; "
                 "0 takes the likeliest word, 1 draws as the model would"
             )
+        if self.temperature and not GENTLEST <= self.temperature <= HARSHEST:
+            raise ValueError(
+                f"temperature={self.temperature} is too extreme; give 0 for the likeliest word, or "
+                f"{GENTLEST:g} to {HARSHEST:g}"
+            )
         if self.top_p is not None and not 0 < _number("top_p", self.top_p) <= 1:
             raise ValueError(f"top_p={self.top_p} is outside (0, 1]; leave it out or give 0.9, say")
         if self.min_p is not None and not 0 <= _number("min_p", self.min_p) <= 1:
@@ -72,6 +78,11 @@ class Options:
             raise ValueError(
                 f"repetition_penalty={self.repetition_penalty} is not positive; 1 means none"
             )
+        if not GENTLEST <= self.repetition_penalty <= HARSHEST:
+            raise ValueError(
+                f"repetition_penalty={self.repetition_penalty} is too extreme; give "
+                f"{GENTLEST:g} to {HARSHEST:g}, of which 1 means none"
+            )
         if not isinstance(self.lookahead, bool):
             raise TypeError(f"lookahead={self.lookahead!r} is neither True nor False")
         if self.resample not in RESAMPLE:
@@ -80,6 +91,8 @@ class Options:
             )
         if _number("diversity", self.diversity) < 0:
             raise ValueError(f"diversity={self.diversity} is negative; 0 asks for none, 2 for much")
+        if self.diversity > HARSHEST:
+            raise ValueError(f"diversity={self.diversity} is too extreme; 2 asks for much")
         for name in ("top_k", "particles", "beams"):
             value = getattr(self, name)
             if value is None and name == "top_k":

@@ -18,6 +18,7 @@ from constrained_gpt.lexicon.function_words import DANGLING
 from constrained_gpt.lexicon.normalize import key_of, words
 
 Score = Callable[[str], float]
+MOST = 1e6  # nats; past any use, and sums and float32 still tell its neighbours apart
 
 # Turns of phrase that a small model falls back on; ours, from reading what SmolLM2 writes.
 CLICHES = (
@@ -83,14 +84,20 @@ def cliche_score(penalty: float, phrases: Iterable[str] = CLICHES) -> WordScore:
 
 
 def checked(value: object, name: str) -> float:
-    """A finite number; TypeError or ValueError, with the cure, for anything else."""
+    """A number within reason; TypeError or ValueError, with the cure, for anything else."""
     if isinstance(value, bool) or (
         not isinstance(value, (int, float)) and not hasattr(value, "__float__")
     ):
         raise TypeError(f"{name} is {value!r}; a score is a number of nats such as -2.0")
-    number = float(value)  # type: ignore[arg-type]
-    if not math.isfinite(number):
-        raise ValueError(f"{name} is {number}; a score is finite, say 50 for very much")
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except OverflowError:  # an int past all floats
+        number = math.inf
+    if not abs(number) <= MOST:
+        raise ValueError(
+            f"{name} is {number}; a score is at most {MOST:,.0f} nats either way, say 50 for very "
+            "much"
+        )
     return number
 
 
@@ -140,7 +147,8 @@ class Scorer:
 
     def of(self, text: str) -> float:
         """The score of a text."""
-        return checked(self.score(text.rstrip("\n")), "score")
+        found = self.score(text.rstrip("\n"))
+        return found if self._steps else checked(found, "score")  # a WordScore checked its parts
 
     def _ended(self, tokens: list[int]) -> bool:
         return "\n" in self._decode(tokens[-1:])

@@ -182,8 +182,8 @@ def _from_table(text: str, suffix: str, column: str | None) -> Iterator[Entry]:
     source = io.StringIO(text, newline="")
     if suffix == ".tsv":  # a quotation mark is one of the poem's
         rows = csv.reader(source, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:  # it holds a cell together
-        rows = csv.reader(source)
+    else:  # it holds a cell together, and if it is never closed all cells after it
+        rows = csv.reader(source, strict=True)
     try:
         heading = [cell.strip() for cell in next(rows, [])]
         place = _column(heading, column)
@@ -197,7 +197,7 @@ def _from_table(text: str, suffix: str, column: str | None) -> Iterator[Entry]:
                     f"line {begun} has {len(row)} of {len(heading)} columns; complete the row"
                 )
     except csv.Error as error:
-        raise ValueError(f"line {rows.line_num} is no row of a table ({error})") from None
+        raise ValueError(f"line {rows.line_num} {poems.no_row(error)}") from None
 
 
 def _column(heading: Sequence[str], asked: str | None) -> int:

@@ -100,12 +100,16 @@ class Poems:
         self.card = checked_card(data, tokenizer)
         self.tokenizer = tokenizer
         folder = Path(data)
-        self._tokens = _mapped(folder / f"{split}_tokens.npy")
-        self._states = _mapped(folder / f"{split}_states.npy")
-        mask = _mapped(folder / f"{split}_mask.npy")
-        if len(self._tokens) != self.card[split]["poems"] or len(mask) != len(self._tokens):
+        self._tokens = mapped(folder / f"{split}_tokens.npy")
+        self._states = mapped(folder / f"{split}_states.npy")
+        mask = mapped(folder / f"{split}_mask.npy")
+        shape = self._tokens.shape
+        wanted = (shape, (*shape[:1], shape[-1] + 1))  # a state after each token, and one before
+        if shape[:-1] != (self.card[split]["poems"],) or wanted != (mask.shape, self._states.shape):
             raise ValueError(f"{folder} is not what its card says; run `haiku prepare` again")
         lengths = mask.sum(axis=1, dtype=np.int64)
+        if not lengths.all():
+            raise ValueError(f"{folder} holds a poem without tokens; run `haiku prepare` again")
         self.rows = np.arange(len(lengths)) if rows is None else np.asarray(rows)
         self.lengths = lengths[self.rows]  # (N,) tokens of each poem, its end included
         self._records = _Lines(folder / f"{split}_tags.jsonl")
@@ -165,6 +169,11 @@ class Poems:
     def poem(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens (T,) with the end, and states (T + 1,), the first for the poem's start."""
         length, row = int(self.lengths[index]), int(self.rows[index])
+        if int(self._tokens[row, :length].max()) >= self.tokenizer.n_vocab:
+            raise ValueError(
+                f"poem {row} of the prepared data holds a token that {self.tokenizer.name} has "
+                "not; run `haiku prepare` again"
+            )
         return (
             self._tokens[row, :length].astype(np.int64),
             self._states[row, : length + 1].astype(np.int64),
@@ -250,6 +259,7 @@ class _Lines:
     """The JSON lines of a file by number, read when asked for."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._data: bytes | mmap.mmap = b""
         if path.stat().st_size:
             with path.open("rb") as file:
@@ -258,15 +268,21 @@ class _Lines:
         self._starts = np.concatenate([[0], ends + 1])
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        begin, end = self._starts[number : number + 2]
-        found: dict[str, Any] = json.loads(self._data[begin:end])
+        try:
+            begin, end = self._starts[number : number + 2]
+            found: dict[str, Any] = json.loads(self._data[begin:end])
+        except ValueError:  # too few lines, or no JSON
+            raise ValueError(
+                f"{self._path}: line {number + 1} is damaged; run `haiku prepare` again"
+            ) from None
         return found
 
 
-def _mapped(path: Path) -> np.ndarray:
+def mapped(path: Path) -> np.ndarray:
+    """An array that `prepare` wrote, on disk if it is large."""
     try:
         array: np.ndarray = np.load(path, mmap_mode="r" if path.stat().st_size > 256 else None)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         raise ValueError(f"{path} cannot be read; run `haiku prepare` again") from None
     return array
 

@@ -24,7 +24,7 @@ from ..lexicon.normalize import words
 from ..model import GPT
 from ..tokenizer import Tokenizer
 from .batches import Batch, Poems, form_of
-from .prepare import bare
+from .prepare import SPLITS, bare
 from .validity import free_samples
 
 _ROWS = 32  # poems read at a time
@@ -140,6 +140,10 @@ def evaluate_files(
 
     if samples < 0 or (most is not None and most < 1):
         raise ValueError(f"samples={samples}, most={most}: give a positive number, or leave it out")
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}")
+    if seed < 0:
+        raise ValueError(f"seed={seed} is negative; give a whole number from 0 up")
     gpt, checkpoint = build(model)
     gpt.to(device_of(device))
     tokenizer = checkpoint.tokenizer

@@ -21,6 +21,9 @@ class LoRALinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, generator: torch.Generator):
         super().__init__()
+        most = min(linear.in_features, linear.out_features)
+        if rank > most:
+            raise ValueError(f"lora={rank} is more than the {most} that a layer has; use e.g. 16")
         self.linear = linear.requires_grad_(False)
         self.scale = alpha / rank
         bound = 1 / math.sqrt(linear.in_features)

@@ -9,10 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..checkpoint import load
 from ..checkpoint_boxed import load_tokenizer_file, save_boxed
+from ..checkpoint_nanogpt import read_file
 
 
 def pack(
@@ -41,7 +40,7 @@ def _history(ckpt: Path) -> tuple[int, Path]:
     """Steps of a run and of those that it went on from, and the folder where their tokens are."""
     steps, at = 0, ckpt
     while at.is_file():
-        content = torch.load(at, map_location="cpu", weights_only=True, mmap=True)
+        content = read_file(at)
         steps += int(content.get("iter_num") or 0)
         model = (content.get("config") or {}).get("model")
         if not isinstance(model, str) or Path(model) == at:

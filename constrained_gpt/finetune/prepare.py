@@ -40,6 +40,7 @@ from .near_duplicates import THRESHOLD, NearDuplicates
 SCHEMA = 2
 CARD = "card.json"
 SPLITS = ("train", "val", "test")
+_NEEDED = ("tokenizer", "tokenizer_hash", "states", "folds")  # of a card, by who reads the data
 LONGEST = 128  # tokens of a poem; longer ones are left out
 _CHUNK = 4096  # poems that are padded at a time
 _MARKS = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "})
@@ -323,9 +324,17 @@ def read_card(data: str | Path) -> dict[str, Any]:
     path = Path(data) / CARD
     if not path.is_file():
         raise ValueError(f"{data} has no {CARD}; make it with `haiku prepare POEMS --out {data}`")
-    card: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    try:
+        card = json.loads(path.read_bytes())
+    except ValueError:
+        card = None
+    if not isinstance(card, dict):
+        raise ValueError(f"{path} is damaged; run `haiku prepare` again")
     if card.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {card.get('schema')}; run `haiku prepare` again")
+    missing = [name for name in (*_NEEDED, *SPLITS) if name not in card]
+    if missing:
+        raise ValueError(f"{path} lacks {missing[0]!r}; run `haiku prepare` again")
     return card
 
 

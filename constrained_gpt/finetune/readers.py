@@ -107,11 +107,14 @@ def _from_table(source: str | Path, delimiter: str, column: str | None) -> Itera
     rows: csv.DictReader[str]
     if delimiter == "\t":
         rows = csv.DictReader(_lines(source), delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    else:
-        rows = csv.DictReader(_lines(source), delimiter=delimiter)
-    for row in rows:
-        fields = {str(k).lower(): v for k, v in row.items() if k is not None}
-        yield _from_fields(fields, column, f"{source}: line {rows.line_num}")
+    else:  # strict: a mark that is never closed would swallow all poems after it
+        rows = csv.DictReader(_lines(source), delimiter=delimiter, strict=True)
+    try:
+        for row in rows:
+            fields = {str(k).lower(): v for k, v in row.items() if k is not None}
+            yield _from_fields(fields, column, f"{source}: line {rows.line_num}")
+    except csv.Error as error:
+        raise ValueError(f"{source}: line {rows.reader.line_num} {poems.no_row(error)}") from None
 
 
 def _from_fields(fields: Mapping[str, Any], column: str | None, where: str) -> Record:
@@ -119,7 +122,9 @@ def _from_fields(fields: Mapping[str, Any], column: str | None, where: str) -> R
     text = next((fields[name] for name in named if name in fields), None)
     if isinstance(text, list):  # of lines
         text = "\n".join(str(line) for line in text)
-    if not isinstance(text, str):
+    if not isinstance(text, str) and text is not None:
+        raise ValueError(f"{where}: its text is {text!r:.60}, not a string; give the poem's text")
+    if text is None:
         have = ", ".join(map(str, fields)) or "none"
         raise ValueError(
             f"{where} has no text under {' or '.join(named)} (its fields: {have}); name the "

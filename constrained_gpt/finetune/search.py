@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..cache import written_whole
+from ..checkpoint_nanogpt import read_file
 from .prepare import read_card
 from .train import CKPT, TrainConfig, train
 
@@ -57,12 +56,12 @@ def _finished(out: Path, config: TrainConfig) -> dict[str, Any] | None:
     """What a run said, if it was taken to its end under this very configuration."""
     if not (out / RESULT).is_file() or not (out / CKPT).is_file():
         return None
-    kept = torch.load(out / CKPT, map_location="cpu", weights_only=True, mmap=True)["config"]
+    kept = read_file(out / CKPT).get("config", {})
     for name in ("max_iters", "seed", "learning_rate", "batch_size", "fold"):
-        if kept[name] != getattr(config, name):
+        if kept.get(name) != getattr(config, name):
             raise ValueError(
-                f"{out} was trained with {name}={kept[name]}, not {getattr(config, name)}; choose "
-                "another --out"
+                f"{out} was trained with {name}={kept.get(name)}, not {getattr(config, name)}; "
+                "choose another --out"
             )
     found: dict[str, Any] = json.loads((out / RESULT).read_text("utf-8"))
     return found

@@ -26,12 +26,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from .. import prompts
 from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
+from ..checkpoint_nanogpt import read_file
 from ..lattice import Lattice, compile
 from ..lexicon import HAIKU, Form, Lexicon
 from ..model import GPT
 from ..model_config import GPTConfig
 from . import lora
-from .batches import Poems, Thoughts, form_of
+from .batches import Poems, Thoughts, form_of, mapped
 from .evaluate import evaluate, losses
 from .prepare import bare, read_card, tokenizer_of
 from .validity import free_samples, valid_share
@@ -45,6 +46,10 @@ SCRATCH = "scratch"
 STATE_LR = 100.0  # times the body's learning rate, for the state table
 STATE_LR_MOST = 5e-3
 PRECISIONS = ("auto", "float32", "bfloat16")
+_FASTEST = 1e30  # learning rate; far past any use, and what Adam makes of it is still a float32
+_RESUMED = frozenset(
+    ("config", "model", "iter_num", "best_val_loss", "optimizer", "rng", "stale", "tokens")
+)  # what ckpt.pt holds to go on with
 _PROMPTS = 8  # that the validity rate is measured under
 
 
@@ -106,8 +111,21 @@ class TrainConfig:
         if self.learning_rate is None:
             usual = 1e-3 if self.init == SCRATCH else 2e-4 if self.lora else 3e-5
             object.__setattr__(self, "learning_rate", usual)
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"learning_rate={self.learning_rate} is not positive; use e.g. 3e-5")
+        if not 0 < self.lr <= _FASTEST:
+            raise ValueError(
+                f"learning_rate={self.learning_rate} is not above 0 and at most {_FASTEST:g}; use "
+                "e.g. 3e-5"
+            )
+        if self.state_lr is not None and not 0 <= self.state_lr <= _FASTEST:
+            raise ValueError(
+                f"state_lr={self.state_lr} is not from 0 to {_FASTEST:g}; use e.g. 3e-3"
+            )
+        if self.lora_alpha is not None and not abs(self.lora_alpha) <= _FASTEST:
+            raise ValueError(f"lora_alpha={self.lora_alpha} is no scale; use twice the rank, say")
+        if self.lr_decay_iters is not None and self.lr_decay_iters < 1:
+            raise ValueError(f"lr_decay_iters={self.lr_decay_iters} is not positive; use 1 or more")
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"seed={self.seed} is no seed; give a whole number from 0 to 2**63-1")
         if self.min_lr is not None and not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"min_lr={self.min_lr} is not between 0 and learning_rate; lower it")
         if self.precision not in PRECISIONS:
@@ -154,9 +172,15 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"device {name!r} is unknown; use auto, cpu, cuda or mps") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device {name!r} is unknown; use auto, cpu, cuda or mps")
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.mps.is_available())}
+    if (device.index or 0) >= here[device.type]:
+        raise ValueError(f"torch sees no device {name!r} on this machine; use auto or cpu")
+    return device
 
 
 def build(model: str | Path) -> tuple[GPT, Checkpoint]:
@@ -409,8 +433,8 @@ class _Run:
         path = self.out / CKPT
         if not path.is_file():
             raise ValueError(f"{self.out} has no {CKPT} to go on from; leave out --resume to begin")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if "optimizer" not in state or "rng" not in state:
+        state = read_file(path)
+        if not state.keys() >= _RESUMED:
             raise ValueError(
                 f"{path} holds no optimizer to go on with; start from it with --init {path}"
             )
@@ -426,7 +450,7 @@ class _Run:
         path = Path(config.data) / "train_folds.npy"
         if not path.is_file():
             raise ValueError(f"{config.data} has no folds; run `haiku prepare` with --folds 5")
-        folds = np.load(path)
+        folds = mapped(path)
         apart = folds == config.fold
         if not apart.any() or apart.all():
             raise ValueError(f"fold={config.fold} holds no poem, or all; choose another")
@@ -448,7 +472,7 @@ class _Run:
         if self.crew.leads:
             _begin_metrics(metrics, self.start)
         loss, val_loss, validity = math.nan, math.nan, math.nan
-        step = self.start
+        done = self.start
         if self.start < config.max_iters:
             val_loss, validity = self._held_out()
             self.log(f"step {self.start}: {_said(val_loss, validity)}")
@@ -487,12 +511,13 @@ class _Run:
                     self.log(f"stopped after step {done}; go on with --resume")
                     if asked == signal.SIGINT:
                         raise KeyboardInterrupt
-                    break
+                    # Not a run that came to its end: neither its caller nor a shell may go on.
+                    raise SystemExit(128 + asked)
                 if tired:
                     self.log(f"no better for {self.stale} evaluations; stopped after step {done}")
                     break
         return {
-            "step": max(self.start, step + 1),
+            "step": done,
             "loss": loss,
             "val_loss": val_loss,
             "best": self.best,

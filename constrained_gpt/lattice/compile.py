@@ -203,7 +203,7 @@ def _built_trie(
     for w, word in enumerate(words):
         units.append((False, trie.WORD, w, NEUTRAL_FORM))
         texts.append(" " + word)
-        if word[0].isupper():
+        if word == word[0].upper() + word[1:]:  # a capital, or what knows none: 9th, 'tis
             units.append((True, trie.WORD, w, NEUTRAL_FORM))
             texts.append(word)
         else:

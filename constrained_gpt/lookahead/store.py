@@ -100,6 +100,8 @@ def learn(
     """
     if not 1 <= topics <= len(TOPICS):
         raise ValueError(f"topics={topics} is out of range; give 1 to {len(TOPICS)}")
+    if seed < 0:
+        raise ValueError(f"seed={seed} is negative; give a whole number from 0 up")
     words = Lexicon.default() if lexicon is None else lexicon
     form = dataclasses.replace(HAIKU, kigo="off", rhyme="off", dangling="off")
     style = getattr(engine, "prompt_style", None)

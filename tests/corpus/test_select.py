@@ -92,3 +92,24 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "worst=7.0 is no share" in capsys.readouterr().err
     assert cli.main(["corpus", "write", "--out", out, "--batches", "1", "--part", "2"]) == 2
     assert "not like 0/2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\n",
+        b"[]\n",
+        b"[" * 100_000 + b"\n",
+        json.dumps(row(5)).encode() + b"\n",  # type: ignore[arg-type]
+        json.dumps(row("x", tokens=0)).encode() + b"\n",
+        json.dumps(row("x", log_p=None)).encode() + b"\n",
+        json.dumps(row("x", log_mass=float("nan"))).encode() + b"\n",
+    ],
+    ids=lambda line: repr(line[:20]),
+)
+def test_what_is_no_row_is_named(line: bytes, tmp_path: Path) -> None:
+    source = tmp_path / "raw.jsonl"
+    source.write_bytes(json.dumps(row(POEMS[0])).encode() + b"\n" + line)
+    with pytest.raises(ValueError, match=r"raw.jsonl: line 2 is no row"):
+        select([source], tmp_path / "kept.jsonl", rules=OPEN)
+    assert not (tmp_path / "kept.jsonl").exists()

@@ -54,6 +54,19 @@ def test_bad_recipes_say_the_cure(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="forms names 'ode'"):
         plan.Recipe(forms={"ode": 1.0})
     path = tmp_path / "recipe.json"
+    for said, cure in (
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b'{"model": 5}', "model=5 is not a name"),
+        (b'{"forms": 5}', "are no weights"),
+        (b'{"forms": {"haiku": "much"}}', "are no weights"),
+        (b'{"usual": "seldom"}', "no share"),
+        (b'{"temperature": "hot"}', "not a number"),
+    ):
+        path.write_bytes(said)
+        with pytest.raises(ValueError, match=cure) as caught:
+            plan.Recipe.load(path)
+        assert str(path) in str(caught.value)
     path.write_text('{"poem": 3}')
     with pytest.raises(ValueError, match="poem: not of a recipe"):
         plan.Recipe.load(path)
@@ -101,6 +114,20 @@ def test_a_file_never_mixes_recipes(tmp_path: Path, scribe: list[int]) -> None:
         write.write(path, 2, recipe=RECIPE, part=(0, 2))
     with pytest.raises(ValueError, match="part 2/2 does not exist"):
         write.write(path, 2, recipe=RECIPE, part=(2, 2))
+    with path.open("ab") as file:
+        write._hold(file, path)
+        with pytest.raises(ValueError, match="another process is writing"):
+            write.write(path, 2, recipe=RECIPE)
+    beside = tmp_path / "a.jsonl.recipe.json"
+    beside.write_text("{")  # nobody knows which recipe it was
+    with pytest.raises(ValueError, match="another recipe or part"):
+        write.write(path, 2, recipe=RECIPE)
+    path.unlink()  # nothing to mix with: as after a run that failed before its first poem
+    assert write.write(path, 1, recipe=RECIPE)["batches"] == 1
+    with pytest.raises(ValueError, match="is a folder"):
+        write.write(tmp_path, 1, recipe=RECIPE)
+    with pytest.raises(ValueError, match="how many"):
+        write.write(path, -1, recipe=RECIPE)
     (tmp_path / "b.jsonl").write_text("")
     with pytest.raises(ValueError, match="without its recipe"):
         write.write(tmp_path / "b.jsonl", 2, recipe=RECIPE)

@@ -10,6 +10,7 @@ import pytest
 import toy
 
 from constrained_gpt.decoding import STRATEGIES, Options, beam, sample, smc
+from constrained_gpt.decoding.options import GENTLEST, HARSHEST
 from constrained_gpt.kernels.reference import log_sum_exp
 from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import Form, validate
@@ -145,6 +146,10 @@ def test_a_model_of_another_vocabulary_is_refused(lattice: Lattice) -> None:
         ({"temperature": -1}, "0 takes the likeliest"),
         ({"temperature": math.nan}, "finite"),
         ({"temperature": math.inf}, "finite"),
+        ({"temperature": 1e300}, "give 0 for the likeliest word, or 1e-09 to 1e\\+09"),
+        ({"temperature": 5e-324}, "give 0 for the likeliest word"),
+        ({"repetition_penalty": 1e300}, "of which 1 means none"),
+        ({"repetition_penalty": 1e-300}, "of which 1 means none"),
         ({"temperature": "hot"}, "give one such as 0.8"),
         ({"temperature": True}, "not a number"),
         ({"top_p": 0}, "leave it out"),
@@ -159,3 +164,18 @@ def test_a_model_of_another_vocabulary_is_refused(lattice: Lattice) -> None:
 def test_options_say_what_is_wrong(arguments: dict[str, object], cure: str) -> None:
     with pytest.raises((ValueError, TypeError), match=cure):
         Options(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("temperature", [GENTLEST, HARSHEST])
+@pytest.mark.parametrize("penalty", [GENTLEST, 1.0, HARSHEST])
+def test_options_at_their_ends(
+    strategy: str, temperature: float, penalty: float, lattice: Lattice
+) -> None:
+    """What is let through is drawn with: nothing overflows, no number is too wide for a kernel."""
+    options = Options(temperature=temperature, repetition_penalty=penalty, top_k=10**30)
+    paths = STRATEGIES[strategy](ENGINE, lattice, PROMPT, generators(range(20)), options)
+    for path in paths:
+        text = TOKENIZER.decode(path.tokens)
+        assert validate(text, FORM, policy="all", lexicon=toy.lexicon()).valid

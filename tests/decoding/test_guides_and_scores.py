@@ -101,6 +101,8 @@ def test_word_scores() -> None:
     assert score("the moon\nunder a moon") == -2 - 2 - 1  # said again on a later line
     assert score("an old pond, an old\npond") == 3.0 - 1.0  # a phrase may run over a line
     assert WordScore()("anything") == 0.0
+    most = Scorer({"moon": 1e6}, lambda ids: "")  # each bonus is bounded, what they add up to not
+    assert most.of("moon moon") == 2e6
     assert cliche_score(2.0)("whispers dance") == -4.0
     assert score.single == {"moon": -2.0}
 
@@ -109,12 +111,16 @@ def test_word_scores() -> None:
     ("make", "cure"),
     [
         (lambda: WordScore({"": 1.0}), "give words such as"),
-        (lambda: WordScore({"moon": float("nan")}), "finite"),
+        (lambda: WordScore({"moon": float("nan")}), "at most 1,000,000"),
+        (lambda: WordScore({"moon": -1e308}), "say 50 for very much"),
+        (lambda: WordScore({"moon": 10**400}), "say 50 for very much"),
+        (lambda: WordScore({}, repetition=1e300), "say 50 for very much"),
         (lambda: WordScore({"moon": "much"}), "number of nats"),  # type: ignore[dict-item]
         (lambda: cliche_score(-1.0), "positive"),
         (lambda: Scorer(3, lambda ids: ""), "function of the text"),  # type: ignore[arg-type]
         (lambda: Options(resample="often"), "ess, line, never"),
         (lambda: Options(diversity=-1), "0 asks for none"),
+        (lambda: Options(diversity=1e308), "2 asks for much"),
     ],
 )
 def test_what_is_wrong_is_said(make, cure: str) -> None:  # type: ignore[no-untyped-def]

@@ -62,6 +62,7 @@ def test_a_column_of_ones_own(tmp_path: Path) -> None:
         ("a.tsv", "", "name one of none"),
         ("a.tsv", "a\ttext\nx\n", "line 2 has 1 of 2 columns"),
         ("a.csv", "text\n" + "x" * 200_000, "line 2 is no row of a table"),
+        ("a.csv", 'text\n"an old pond\na frog\n', "close every quotation mark"),
     ],
 )
 def test_what_is_no_set_of_poems(name: str, text: str, said: str, tmp_path: Path) -> None:

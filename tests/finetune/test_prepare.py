@@ -159,6 +159,9 @@ def test_bad_files_end_with_the_cure(tmp_path: Path) -> None:
         "d.txt": (b"caf\xe9\n", "convert it first"),
         "e.txt": (b"x" * (readers.LONGEST + 5), "give a file of poems"),
         "f.txt": (b"a\0b\n", "NUL"),
+        "g.csv": (b"text\n" + b"a" * 200_000, "line 2 is no row of a table"),
+        "h.csv": (b'text\n"an old pond\na frog\n', "close every quotation mark"),
+        "i.jsonl": (b'{"text": 5}\n', "its text is 5, not a string"),
     }
     for name, (content, cure) in cases.items():
         (tmp_path / name).write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,22 @@ def test_crossval_trains_each_fold_once(data: Path, tiny: Path, tmp_path: Path) 
     assert len(said) == count  # nothing was trained again
     with pytest.raises(ValueError, match="another --out"):
         crossval(replace(config, seed=2), log=said.append)
+
+
+def test_crossval_that_is_ended_goes_on(data: Path, tiny: Path, tmp_path: Path) -> None:
+    """A plea to end does not leave half a fold behind as a result."""
+    config = settings(data, tmp_path / "whole", tiny, max_iters=4, eval_interval=2)
+    whole = crossval(config, log=lambda _: None)
+
+    def end(line: str) -> None:
+        if line.startswith("step 2"):
+            signal.raise_signal(signal.SIGTERM)
+
+    config = replace(config, out=tmp_path / "parts")
+    with pytest.raises(SystemExit):
+        crossval(config, log=end)
+    assert not (tmp_path / "parts" / "fold-1").exists()
+    assert crossval(config, log=lambda _: None) == whole
 
 
 def test_tune_finds_a_better_rate_and_goes_on(data: Path, tiny: Path, tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
+import pickle
+import shutil
 import signal
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from few_poems import quiet, settings, weights
@@ -53,6 +57,39 @@ def test_evaluate_is_the_mean_loss(data: Path, tiny: Path, roomy: Path) -> None:
 
 
 # batches
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cure"),
+    [
+        ("card.json", b"", "is damaged"),
+        ("card.json", b"[]", "is damaged"),
+        ("card.json", b"\xff", "is damaged"),
+        ("card.json", b'{"schema": 2}', "lacks 'tokenizer'"),
+        ("val_tokens.npy", b"", "cannot be read"),
+        ("val_tokens.npy", b"cos\nsystem\n(S'true'\ntR.", "cannot be read"),
+        ("val_tokens.npy", np.uint16(60_000), "holds a token that"),
+        ("val_mask.npy", np.uint8(0), "without tokens"),
+        ("val_states.npy", np.zeros((1, 1), np.uint16), "not what its card says"),
+        ("val_tags.jsonl", b"", "line 1 is damaged"),
+        ("val_tags.jsonl", b"{\n" * 99, "line 1 is damaged"),
+        ("val_tags.jsonl", b"\xff\n" * 99, "line 1 is damaged"),
+    ],
+    ids=str,
+)
+def test_damaged_data_is_named(
+    name: str, content: Any, cure: str, data: Path, roomy: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "data"
+    shutil.copytree(data, damaged)
+    if isinstance(content, bytes):
+        (damaged / name).write_bytes(content)
+    else:
+        whole = np.load(damaged / name)
+        np.save(damaged / name, content if content.ndim else np.full_like(whole, content))
+    with pytest.raises(ValueError, match=cure) as caught:
+        evaluate_files(damaged, model=str(roomy))
+    assert "haiku prepare" in str(caught.value)
 
 
 def test_every_poem_once_an_epoch_whatever_the_batch(data: Path) -> None:
@@ -164,20 +201,64 @@ def test_interrupted_and_resumed_is_uninterrupted(
         assert [row["step"] for row in csv.DictReader(file)] == list("123456")
 
 
-def test_ctrl_c_keeps_the_steps_done(data: Path, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_signals_keep_the_steps_done(
+    data: Path,
+    tiny: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    ends: type[BaseException],
+) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     quiet(settings(data, whole, tiny))
 
     def interrupt(done: int, total: int) -> None:
         if done == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ends) as stopped:  # and not as if the run had come to its end
         train(settings(data, parts, tiny), log=lambda _: None, progress=interrupt)
+    assert getattr(stopped.value, "code", 143) == 143
     assert weights(parts / "ckpt.pt")["iter_num"] == 2
     quiet(settings(data, parts, tiny, resume=True))
     a, b = weights(whole / "ckpt.pt"), weights(parts / "ckpt.pt")
     assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
+
+
+def test_a_run_that_is_done_stays_as_it_is(data: Path, tiny: Path, tmp_path: Path) -> None:
+    config = settings(data, tmp_path, tiny, max_iters=3)
+    quiet(config)
+    assert quiet(replace(config, resume=True))["step"] == 3
+    assert weights(tmp_path / "ckpt.pt")["iter_num"] == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "pickle", "keys"])
+def test_a_damaged_checkpoint_is_not_gone_on_from(
+    data: Path, tiny: Path, tmp_path: Path, damage: str
+) -> None:
+    config = settings(data, tmp_path, tiny, max_iters=3)
+    quiet(config)
+    path = tmp_path / "ckpt.pt"
+    whole = path.read_bytes()
+    if damage == "keys":
+        state = weights(path)
+        del state["stale"], state["config"]
+        torch.save(state, path)
+    else:
+        path.write_bytes({
+            "cut": whole[:-1000], "empty": b"",
+            "pickle": pickle.dumps(Path("x"), protocol=5),  # torch would warn of the protocol too
+        }[damage])  # fmt: skip
+    kept = path.read_bytes()
+    cures = {"keys": "start from it with --init", "pickle": "would run code"}
+    said = cures.get(damage, "damaged or truncated")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=said):
+            quiet(replace(config, resume=True, max_iters=4))
+    assert path.read_bytes() == kept
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(
@@ -232,6 +313,16 @@ def test_early_stopping(data: Path, tiny: Path, tmp_path: Path) -> None:
         ({"init": "scratch", "block_size": 8}, "raise block_size"),
         ({"resume": True}, "leave out --resume"),
         ({"device": "toaster"}, "use auto"),
+        ({"device": "meta"}, "use auto"),
+        ({"device": "cuda:99"}, "sees no device"),
+        ({"device": "mps:7"}, "sees no device"),
+        ({"learning_rate": 1e300}, "use e.g. 3e-5"),
+        ({"state_lr": math.nan}, "use e.g. 3e-3"),
+        ({"lora_alpha": math.nan}, "twice the rank"),
+        ({"lr_decay_iters": -1}, "use 1 or more"),
+        ({"lora": 10**8}, "more than the 8"),
+        ({"seed": -1}, "from 0"),
+        ({"seed": 1 << 64}, "from 0"),
         ({"fold": 9}, "choose another"),
         ({"precision": "int3"}, "use one of"),
     ],

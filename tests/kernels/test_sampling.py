@@ -268,6 +268,13 @@ def test_broken_logits(bad: float) -> None:
     tokens = draw(sampling, logits, order, masks, np.full(3, 0.5), np.full((3, 1), -1))[0]
     assert tokens[0] >= 0 and tokens[2] >= 0
     assert (tokens[1] >= 0) == (bad == np.inf)
+    for temperature in (1e-9, 0.5, 2.0, 1e9):  # what stands for infinity is scaled too
+        scaled = draw(
+            sampling, logits, order, masks, np.full(3, 0.5), np.full((3, 1), -1),
+            temperature=temperature,
+        )[0]  # fmt: skip
+        for b in range(3):
+            assert int(scaled[b]) in (allowed(order, masks, b) if tokens[b] >= 0 else [-1])
     ids = allowed(order, masks, 0)
     logits[0, ids[:-1]] = -np.inf if bad == np.inf else bad
     assert (

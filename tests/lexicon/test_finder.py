@@ -115,6 +115,8 @@ def test_other_forms() -> None:
     ("call", "error"),
     [
         (lambda: find_haiku(b"pond"), TypeError),
+        (lambda: find_haiku(575), TypeError),
+        (lambda: find_haiku(POND, "haiku"), TypeError),
         (lambda: find_haiku(POND, policy="first"), ValueError),
         (lambda: find_haiku(POND, Form(unit="words")), ValueError),
     ],

@@ -196,6 +196,8 @@ def test_unknown_words() -> None:
         (lambda: validate(GOOD, "haiku"), TypeError),
         (lambda: validate(GOOD, policy="most"), ValueError),
         (lambda: validate(GOOD, unknown="guess"), ValueError),
+        (lambda: validate(GOOD, lexicon=["pond"]), TypeError),
+        (lambda: validate(GOOD, saijiki="kigo.tsv"), TypeError),
     ],
 )
 def test_bad_arguments(call: object, error: type[Exception]) -> None:
