@@ -141,15 +141,15 @@ def apostrophes(key: str, look: Look) -> list[Part]:
             return found
     if "'" in key:
         for letter in "eoaiu":
-            whole = look(key.replace("'", letter, 1))
-            if whole:
-                most = max(count for count, _ in whole)
-                kept = [(count, phones) for count, phones in whole if count == most - 1]
+            full = look(key.replace("'", letter, 1))
+            if full:
+                most = max(count for count, _ in full)
+                kept = [(count, phones) for count, phones in full if count == most - 1]
                 return kept or [(max(1, most - 1), None)]
         for letters in ("v", "th", ""):  # e'en, wi'out
-            whole = look(key.replace("'", letters, 1))
-            if whole:
-                return whole
+            full = look(key.replace("'", letters, 1))
+            if full:
+                return full
     return []
 
 

@@ -43,8 +43,12 @@ def _config(args: argparse.Namespace, resume: bool = False) -> Any:
 
 
 def _finetune(args: argparse.Namespace) -> int:
-    from ..finetune.train import METRICS, train
+    from ..finetune.train import CKPT, METRICS, train
 
+    if not args.resume and (Path(args.out) / CKPT).exists():
+        raise ValueError(
+            f"{args.out} holds a run already; go on with it by --resume, or give another --out"
+        )
     target = None
     if args.plot is not None:
         from ..evaluation.plot import check_target

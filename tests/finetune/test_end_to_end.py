@@ -22,12 +22,17 @@ def test_prepare_finetune_evaluate_export_write(
     assert main(["prepare", str(poems), "--out", data, *whose.split()]) == 0
     assert json.loads(capsys.readouterr().out)["train"]["poems"] > 20
     options = ["--init", "scratch", "--budget", "--validity-poems", "8"]
-    assert main(["finetune", data, "--out", run, *options, *small.split(), *rates.split()]) == 0
+    trained = ["finetune", data, "--out", run, *options, *small.split(), *rates.split()]
+    assert main(trained) == 0
     said = json.loads(capsys.readouterr().out)
     with (tmp_path / "run" / "step_metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) - 2  # 10.8 at first
     assert said["best"] < 9
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert main(trained) != 0  # a run is not written over
+    assert "go on with it by --resume, or give another --out" in capsys.readouterr().err
+    assert kept == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     best = str(tmp_path / "run" / "best.pt")
     assert main(["evaluate", data, "--model", best, "--samples", "10"]) == 0
     found = json.loads(capsys.readouterr().out)
