@@ -55,7 +55,7 @@ _SAYABLE = re.compile(
 _KIN = (("'s", ""), ("s", ""), ("es", ""), ("es", "e"), ("ed", ""), ("ed", "e"), ("ing", ""),
         ("ing", "e"), ("ly", ""), ("ness", ""), ("less", ""))  # fmt: skip
 _ROMAJI = re.compile(
-    r"(?!.*(?:ea|oa|ee|oo|aa|eo|oe|ie$))(?=.*[aeiou].*[aeiou])(?:(?:[kgnhbpmr]y|s?sh|t?ch|t?ts|"
+    r"(?!.*(?:ea|oa|ee|oo|aa|eo|oe|gu[aeio]|ie$))(?=.*[aeiou].*[aeiou])(?:(?:[kgnhbpmr]y|s?sh|t?ch|t?ts|"
     r"kk|ss|tt|pp|[kgsztdnhbpmyrwfj])?[aeiou](?:n(?![aeiouy])|m(?=[bp]))?)+"
 )
 _JAPAN = re.compile("tsu|[kgnhmr]y[aou]|uu")
@@ -365,7 +365,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
             pieces = [part for part in pieces if part[0] in likely]
     found = _distinct([Reading(count, phones, "rule") for count, phones in pieces])
     if not found and "'" not in key and (not text or _NO_ACCENT.fullmatch(plain(text).lower())):
-        found = _romaji(bare)
+        likely = {count for count, chance in estimate(bare) if chance >= 0.02}
+        found = [reading for reading in _romaji(bare) if reading.count in likely]
     found = found or _estimated(bare)
     return _accented(text, found) if text and not text.isascii() else found
 
