@@ -93,6 +93,15 @@ def checked(
     return Checkpoint(config, arrays, tokenizer, name, prompt_style)
 
 
+def check_finite(name: str, values: npt.NDArray[np.floating]) -> None:
+    """ValueError for a tensor that holds nan or an infinity: one is enough to spoil all poems."""
+    if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        raise ValueError(
+            f"tensor {name} holds numbers that are not finite; the checkpoint is damaged: "
+            "fetch it again"
+        )
+
+
 def check_tokenizer(config: GPTConfig, tokenizer: Tokenizer, source: str) -> None:
     """CheckpointError where the tokenizer knows tokens that the model does not, or no line end."""
     if tokenizer.n_vocab > config.vocab_size:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import cache, checkpoint
+from .checkpoint_common import check_finite
 from .file_hash import file_hash
 from .kernels import decoder as kd
 from .kernels.int8 import LARGEST, PANEL, pack, padded, quantize_weight
@@ -55,11 +56,7 @@ class Int8Model:
 
         def array(name: str) -> Array:
             values = np.asarray(state[name], np.float32)
-            if not np.isfinite(values.min()) or not np.isfinite(values.max()):
-                raise ValueError(
-                    f"tensor {name} holds numbers that are not finite; the checkpoint is damaged: "
-                    "fetch it again"
-                )
+            check_finite(name, values)
             return values
 
         def bias(name: str, size: int) -> Array:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checkpoint import Checkpoint, load
+from .checkpoint_common import check_finite
 from .engine import Engine
 from .engine_calls import checked_prompt, checked_slice, checked_states, checked_tokens
 from .kv_cache import KVCache
@@ -65,6 +66,8 @@ class TorchEngine(Engine):
         dtype: torch.dtype = torch.float32,
     ) -> TorchEngine:
         """An engine around an already loaded checkpoint."""
+        for name, values in checkpoint.arrays.items():
+            check_finite(name, values)
         with torch.device("meta"):
             model = GPT(checkpoint.config)
         state = {n: t.to(device=device, dtype=dtype) for n, t in checkpoint.state_dict.items()}
