@@ -7,6 +7,7 @@ by `generate`.
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 
 import numpy as np
 
@@ -36,6 +37,8 @@ def start_after(
     text = " ".join(line.split())
     if not text:
         raise ValueError("first_line is empty; give a line or leave it out")
+    if any(unicodedata.category(ch) in ("Cc", "Cs") for ch in text):
+        raise ValueError("first_line holds a control character or half of one; leave it out")
     if "\n" in line.strip() or "\r" in line.strip():
         raise ValueError("first_line holds several lines; give the first line alone")
     alone = dataclasses.replace(

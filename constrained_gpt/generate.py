@@ -105,6 +105,7 @@ def generate(
         ),
         seed, first_line, lexicon, strategy, policy, dtype, return_weights, score,
     )  # fmt: skip
+    _truth("unique", unique)
     return list(_poems(job, n, _checked_batch(batch_size), unique, progress))
 
 
@@ -118,6 +119,7 @@ def iterate(prompt: str, n: int = 1, **options: Any) -> Iterator[Haiku]:
     chosen = Options(**{name: asked[name] for name in inspect.signature(Options).parameters})
     job = _prepare(options=chosen, weights=asked["return_weights"], **given)
     rows = _checked_batch(asked["batch_size"])
+    _truth("unique", asked["unique"])
     return _poems(job, n, rows, asked["unique"], asked["progress"])
 
 
@@ -238,8 +240,7 @@ def _prepare(
 ) -> _Job:
     topic = prompts.checked(prompt)
     _whole("n", n, least=1)
-    if not isinstance(weights, bool):
-        raise TypeError(f"return_weights={weights!r} is neither True nor False")
+    _truth("return_weights", weights)
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy={strategy!r} is unknown; use one of {', '.join(STRATEGIES)}")
     if not isinstance(form, Form):
@@ -370,6 +371,11 @@ def _whole(name: str, value: object, least: int) -> None:
         raise TypeError(f"{name}={value!r} is not a whole number; give one from {least} up")
     if value < least:
         raise ValueError(f"{name}={value} is too small; give a whole number from {least} up")
+
+
+def _truth(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is neither True nor False")
 
 
 def _checked_batch(batch_size: int | None) -> int:
