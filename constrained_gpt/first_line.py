@@ -17,13 +17,17 @@ from constrained_gpt.lexicon.rhyme import sounds
 from constrained_gpt.lexicon.typography import CAPITAL_FORM, LOWER_FORM, NEUTRAL_FORM
 
 
+def _alone(form: Form, dangling: str) -> Form:
+    """The first line of a form, with no rule but its count and `dangling`."""
+    return dataclasses.replace(
+        form, lines=form.lines[:1], kigo="off", kireji="off", rhyme="off", dangling=dangling
+    )
+
+
 def left_open(text: str, form: Form, lexicon: Lexicon) -> str | None:
     """What `form.dangling` says against a first line that `start_after` has accepted, if
     anything."""
-    alone = dataclasses.replace(
-        form, lines=form.lines[:1], kigo="off", kireji="off", rhyme="off", seasonal=False
-    )
-    report = validate(text, alone, policy="any", lexicon=lexicon)
+    report = validate(text, _alone(form, form.dangling), policy="any", lexicon=lexicon)
     return None if report.valid else "; ".join(report.reasons)
 
 
@@ -41,9 +45,7 @@ def start_after(
         raise ValueError("first_line holds a control character or half of one; leave it out")
     if "\n" in line.strip() or "\r" in line.strip():
         raise ValueError("first_line holds several lines; give the first line alone")
-    alone = dataclasses.replace(
-        form, lines=form.lines[:1], kigo="off", kireji="off", rhyme="off", dangling="off"
-    )
+    alone = _alone(form, "off")
     report = validate(text, alone, policy="any", lexicon=lexicon)
     if not report.valid:
         raise ValueError(f"first_line {text!r}: {'; '.join(report.reasons)}")

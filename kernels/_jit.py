@@ -24,7 +24,7 @@ except ImportError:  # pragma: no cover - numba is a dependency; this serves odd
         """Leave the function as it is."""
         return function
 
-    jit_borrowing = jit
+    jit_borrowing = jit_into = jit
 
 else:
     HAVE_NUMBA = True

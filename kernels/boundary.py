@@ -61,7 +61,7 @@ from .mask import (
 from .walk import heard_at, node_at, settled_cut, shape_bits
 
 # What `fill.fill_masks` may come back for.
-DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE, NEED_PATCH, NEED_PATCHES = range(7)
+DONE, NEED_ROOM, NEED_LINE, NEED_SOUND, NEED_BASE, NEED_PATCHES = range(6)
 # Counters in Entries.used; and whether a thread is adding a patch.
 U_BASES, U_ENTRIES, U_ARENA, U_PATCHES, U_DROPS, U_EXTRAS, U_LINES, U_FOUND, U_LOCK = range(9)
 U_SIZE = U_LOCK + 1

@@ -19,7 +19,6 @@ from ._threads import atomic_load, atomic_swap, pause
 from .boundary import (
     DONE,
     NEED_BASE,
-    NEED_PATCH,
     NEED_PATCHES,
     NEED_ROOM,
     P_DROP,
@@ -71,7 +70,7 @@ from .walk import commit, heard_at, node_at
 
 # Columns of a share's report: NEED_* and of what (see `fill_masks`), and where its part of the
 # drops and extras ends by then.
-N_KIND, N_OF, N_AND, N_DROPS, N_EXTRAS, N_AT_START = range(6)
+N_KIND, N_OF, N_AND, N_DROPS, N_EXTRAS = range(5)
 APART = 16  # numbers that lie between what two threads write: the cache lends them by so many
 REPORT = APART
 _AHEAD = 3  # rows between asking for the next thing a row reads and for what that leads to
@@ -151,6 +150,39 @@ def bring(book: np.ndarray, states: np.ndarray, first: int, stop: int, b: int) -
         bring_telling(book, states[b + _AHEAD])
 
 
+@jit
+def patch_of(
+    book: np.ndarray,
+    reals: np.ndarray,
+    entries: Entries,
+    row: np.ndarray,
+    at_start: bool,
+    ctx: np.ndarray,
+    a: int,
+    b: int,
+    scratch: np.ndarray,
+    shares: int,
+    barrier: np.ndarray,
+) -> int:
+    """The slot of a patch that was not there when looked for; it is added, unless another thread
+    has done so meanwhile. -1: there is no room, and others may be reading what is there."""
+    used, patches = entries.used, entries.patch
+    while shares > 1 and atomic_swap(used, U_LOCK, 0, 1) != 0:
+        if atomic_load(barrier, LEFT) != 0:
+            return -1  # another thread failed, and may have the lock
+        pause()
+    slot = find_key(patches, a, b)
+    if slot < 0:
+        full = patches_full(book, entries)
+        if full and shares == 1:
+            forget_patches(entries)
+        if not full or shares == 1:
+            slot = add_patch(book, reals, entries, row, at_start, ctx, a, b, scratch)
+    if shares > 1:
+        atomic_swap(used, U_LOCK, 1, 0)
+    return max(slot, -1)
+
+
 @jit_into
 def fill_share(
     book: np.ndarray,
@@ -162,8 +194,8 @@ def fill_share(
     last: int,
     share: int,
     shares: int,
+    barrier: np.ndarray,
     row: np.ndarray,
-    ctx: np.ndarray,
     report: np.ndarray,
     entry: np.ndarray,
     begin: np.ndarray,
@@ -179,9 +211,9 @@ def fill_share(
     the first row that is left. report: where that part begins, then where it ends; and what the row
     that is left needs.
 
-    row: int64 (width,); ctx: int64 (CONTEXT,); scratch: int64: all three scratch. If a patch is
-    needed, row and ctx are what `add_patch` takes.
+    row: int64 (width,), scratch: int64, as long as needed: both scratch. barrier: of the team.
     """
+    ctx = np.zeros(CONTEXT, np.int64)
     base, codes, lines = entries.base, entries.codes, entries.lines
     found, patches = entries.found, entries.patch
     n_drop, n_extra = report[N_DROPS], report[N_EXTRAS]
@@ -249,9 +281,12 @@ def fill_share(
         if patch < 0:
             if not at_start:
                 ctx[C_OTHERS] = other_units(book, lines, row, ready, start, after_word, closes)
-            report[N_KIND], report[N_OF], report[N_AND] = NEED_PATCH, a, c
-            report[N_AT_START] = int(at_start)
-            return b
+            patch = patch_of(
+                book, reals, entries, row, at_start, ctx, a, c, scratch, shares, barrier
+            )
+            if patch < 0:
+                report[N_KIND] = NEED_PATCHES
+                return b
         elif shares > 1:  # what another thread wrote before it made the patch known
             atomic_load(patches, patch * patches.shape[1] + P_VALUE)
         inside = n_extra
@@ -280,41 +315,6 @@ def fill_share(
         merge_extras(extra, extra_outlook, here, inside, n_extra)
     report[N_DROPS], report[N_EXTRAS] = n_drop, n_extra
     return last
-
-
-@jit
-def add_missing_patch(
-    book: np.ndarray,
-    reals: np.ndarray,
-    entries: Entries,
-    scratch: np.ndarray,
-    shares: int,
-    barrier: np.ndarray,
-    row: np.ndarray,
-    ctx: np.ndarray,
-    report: np.ndarray,
-) -> bool:
-    """Add the patch that a share reports missing, unless another thread has done so meanwhile.
-    False: there is no room, and others may be reading what is there; reported too."""
-    used, a, b = entries.used, report[N_OF], report[N_AND]
-    while shares > 1 and atomic_swap(used, U_LOCK, 0, 1) != 0:
-        if atomic_load(barrier, LEFT) != 0:
-            return False  # another thread failed, and may have the lock
-        pause()
-    fits = True
-    if find_key(entries.patch, a, b) < 0:
-        if patches_full(book, entries):
-            fits = shares == 1
-            if fits:
-                forget_patches(entries)
-        if fits:
-            at_start = report[N_AT_START] != 0
-            add_patch(book, reals, entries, row, at_start, ctx, a, b, scratch)
-    if shares > 1:
-        atomic_swap(used, U_LOCK, 1, 0)
-    if not fits:
-        report[N_KIND] = NEED_PATCHES
-    return fits
 
 
 @jit
@@ -367,17 +367,10 @@ def fill_masks(
     n, width, own = len(states), states.shape[1], report[0]
     own[N_DROPS] = drop_start[first_row] if first_row else 0
     own[N_EXTRAS] = extra_start[first_row] if first_row else 0
-    plain, ctx = row[0, :width], np.zeros(CONTEXT, np.int64)
-    done = first_row
-    while True:
-        done = fill_share(
-            book, reals, entries, scratch[0], states, done, n, 0, 1, plain, ctx, own, entry, begin,
-            stop, prefix, drop_start, drop, extra_start, extra, extra_outlook,
-        )  # fmt: skip
-        if own[N_KIND] != NEED_PATCH or not add_missing_patch(
-            book, reals, entries, scratch[0], 1, used, plain, ctx, own
-        ):
-            break
+    done = fill_share(
+        book, reals, entries, scratch[0], states, first_row, n, 0, 1, used, row[0, :width], own,
+        entry, begin, stop, prefix, drop_start, drop, extra_start, extra, extra_outlook,
+    )  # fmt: skip
     drop_start[done], extra_start[done] = own[N_DROPS], own[N_EXTRAS]
     return done
 
@@ -435,18 +428,11 @@ def share_bitmasks(
     n, width, own = len(states), states.shape[1], report[thread]
     first = n * thread // shares
     own[N_DROPS], own[N_EXTRAS] = len(drop) // shares * thread, len(extra) // shares * thread
-    last, mine = n * (thread + 1) // shares, scratch[thread]
-    plain, ctx = row[thread, :width], np.zeros(CONTEXT, np.int64)
-    done = first
-    while True:
-        done = fill_share(
-            book, reals, entries, mine, states, done, last, thread, shares, plain, ctx, own, entry,
-            begin, stop, prefix, drop_start, drop, extra_start, extra, extra_outlook,
-        )  # fmt: skip
-        if own[N_KIND] != NEED_PATCH or not add_missing_patch(
-            book, reals, entries, mine, shares, barrier, plain, ctx, own
-        ):
-            break
+    done = fill_share(
+        book, reals, entries, scratch[thread], states, first, n * (thread + 1) // shares, thread,
+        shares, barrier, row[thread, :width], own, entry, begin, stop, prefix, drop_start, drop,
+        extra_start, extra, extra_outlook,
+    )  # fmt: skip
     for b in range(first, done):
         drops, extras = own[N_DROPS], own[N_EXTRAS]
         if b + 1 < done:

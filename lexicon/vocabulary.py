@@ -144,7 +144,7 @@ class Lexicon:
 
     def counts(self, word: str) -> frozenset[int]:
         """The syllable counts of one of its words."""
-        key = word if word.__class__ is str and word in self._counts else _key(word)
+        key = _key(word)
         found = self._counts.get(key)
         if found is None:
             found = frozenset(r.count for r in readings(self._written(key)))
@@ -153,7 +153,7 @@ class Lexicon:
 
     def sounds(self, word: str) -> tuple[Sound, ...]:
         """(rhyme part, onset) of each distinct reading of one of its words."""
-        key = word if word.__class__ is str and word in self._sounds else _key(word)
+        key = _key(word)
         found = self._sounds.get(key)
         if found is None:
             found = sounds(self._written(key))
@@ -164,7 +164,7 @@ class Lexicon:
         """Whether a line had better not end on this word (a, the, of, ...).
 
         strict: nor on a word that mostly leans on the next line (on, it, like, ...)."""
-        key = word if word.__class__ is str and word in self._display else _key(word)
+        key = _key(word)
         return key in self._dangling or key.endswith("'s") or (strict and key in LEANING)
 
     def _written(self, key: str) -> str:
