@@ -217,29 +217,28 @@ class Poems:
 
     def step(self, seed: int, step: int, batch_size: int, micro: int, of: int) -> Batch:
         """Micro-batch `micro` of the `of` that make up a step: poems in an order drawn anew each
-        epoch."""
-        indices, draws = [], []
-        for place, epoch, index in self._places(seed, step, batch_size * of):
-            if place // batch_size == micro:
-                indices.append(index)
-                draws.append(np.random.default_rng([seed, epoch, int(self.rows[index])]))
-        return self.batch(indices, draws, learn=True)
+        epoch, the step's shorter ones first, so that micro-batches hold little padding."""
+        places = self._places(seed, step, batch_size * of)
+        places.sort(key=lambda place: int(self.lengths[place[1]]))
+        mine = places[micro * batch_size : (micro + 1) * batch_size]
+        draws = [np.random.default_rng([seed, epoch, int(self.rows[i])]) for epoch, i in mine]
+        return self.batch([index for _, index in mine], draws, learn=True)
 
     def counted(self, seed: int, step: int, poems: int) -> int:
         """Tokens that a step of so many poems learns from."""
-        return sum(int(self.lengths[index]) for _, _, index in self._places(seed, step, poems))
+        return sum(int(self.lengths[index]) for _, index in self._places(seed, step, poems))
 
     def held_out(self, indices: Sequence[int], seed: int) -> Batch:
         """Poems with tags that are always the same."""
         draws = [np.random.default_rng([seed, _HELD_OUT, int(self.rows[i])]) for i in indices]
         return self.batch(indices, draws)
 
-    def _places(self, seed: int, step: int, poems: int) -> list[tuple[int, int, int]]:
-        """(place in the step, epoch, poem) of a step's poems."""
+    def _places(self, seed: int, step: int, poems: int) -> list[tuple[int, int]]:
+        """(epoch, poem) of a step's poems."""
         found = []
-        for place in range(poems):
-            epoch, at = divmod(step * poems + place, len(self))
-            found.append((place, epoch, int(self._order(seed, epoch)[at])))
+        for place in range(step * poems, (step + 1) * poems):
+            epoch, at = divmod(place, len(self))
+            found.append((epoch, int(self._order(seed, epoch)[at])))
         return found
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:

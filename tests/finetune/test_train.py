@@ -96,7 +96,7 @@ def test_every_poem_once_an_epoch_whatever_the_batch(data: Path) -> None:
     poems = Poems(data, "train", Tokenizer.gpt2())
     n = len(poems)
     for size in (1, 3, n):
-        seen = [i for step in range(-(-n // size)) for _, _, i in poems._places(5, step, size)]
+        seen = [i for step in range(-(-n // size)) for _, i in poems._places(5, step, size)]
         assert sorted(seen[:n]) == list(range(n))
     whole = poems.step(5, 1, 4, 0, 1)
     halves = [poems.step(5, 1, 2, micro, 2) for micro in (0, 1)]
