@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -116,7 +115,7 @@ class CausalSelfAttention(nn.Module):
         """One new position for every row of the cache: x (B, C)."""
         q, k, v = self.split(x)  # (B, H, d), (B, KV, d), (B, KV, d)
         if angles is not None:
-            q, k = rotate(q, *angles), rotate(k, *angles)  # angles: (1, d/2)
+            q, k = rotate(q, *angles), rotate(k, *angles)  # angles: (B, 1, d/2)
         cache.append(layer, k, v)
         return self.c_proj(attend(q, cache, layer).flatten(1))  # (B, C)
 
@@ -124,31 +123,32 @@ class CausalSelfAttention(nn.Module):
 def attend(q: Tensor, cache: KVCache, layer: int) -> Tensor:
     """One query per row, (B, H, d), against the shared prefix and the row's own tail -> (B, H,
     d)."""
-    n = cache.length + 1  # the new position is written
+    own = cache.lengths + 1  # the new position is written
     prefix_k, prefix_v = cache.prefix_k[layer], cache.prefix_v[layer]  # (KV, P, d)
-    tail_k, tail_v = cache.tail_k[layer], cache.tail_v[layer]  # (B, KV, N, d)
     if q.device.type == "cpu" and q.dtype == torch.float32 and HAVE_NUMBA:
         y = decode_attention(
-            q.numpy(),
-            prefix_k.numpy(),
-            prefix_v.numpy(),
-            tail_k.numpy(),
-            tail_v.numpy(),
-            np.full(q.shape[0], n),
-        )
+            q.numpy(), prefix_k.numpy(), prefix_v.numpy(), cache.tail_k[layer].numpy(),
+            cache.tail_v[layer].numpy(), own, cache.slots, alone=True,
+        )  # fmt: skip
         return torch.from_numpy(y)  # (B, H, d)
     b, h, d = q.shape
     kv = prefix_k.shape[0]
+    # On a processor all that there is: a row's numbers must not depend on how far others are.
+    n = cache.max_new if q.device.type == "cpu" else int(own.max())
+    tail_k, tail_v = cache.tails(layer, n)  # (B, KV, n, d)
     q = q.reshape(b, kv, h // kv, d)  # (B, KV, G, d)
     # the prefix is read once for all rows: their queries stand side by side
     side = q.transpose(0, 1).reshape(kv, -1, d)  # (KV, B G, d)
     before = (side @ prefix_k.transpose(1, 2)).view(kv, b, h // kv, -1).transpose(0, 1)
-    own = q @ tail_k[:, :, :n].transpose(2, 3)  # (B, KV, G, n)
-    scores = torch.cat((before, own), dim=-1).float() / math.sqrt(d)  # (B, KV, G, P + n)
+    after = q @ tail_k.transpose(2, 3)  # (B, KV, G, n)
+    if int(own.min()) < n:
+        unread = torch.arange(n, device=q.device) > cache.positions[:, None] - cache.prefix_length
+        after = after.masked_fill(unread[:, None, None], -math.inf)
+    scores = torch.cat((before, after), dim=-1).float() / math.sqrt(d)  # (B, KV, G, P + n)
     weights = scores.softmax(-1).to(q.dtype)
     first, rest = weights.split((prefix_k.shape[1], n), dim=-1)
     y = (first.transpose(0, 1).reshape(kv, b * (h // kv), -1) @ prefix_v).view(kv, b, -1, d)
-    return (y.transpose(0, 1) + rest @ tail_v[:, :, :n]).reshape(b, h, d)
+    return (y.transpose(0, 1) + rest @ tail_v).reshape(b, h, d)
 
 
 class MLP(nn.Module):
@@ -254,19 +254,19 @@ class GPT(nn.Module):
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def _angles(self, start: int, end: int, like: Tensor) -> tuple[Tensor, Tensor] | None:
-        """cos and sin of the rotary angles of positions start..end-1, (T, d/2) each."""
+    def _angles(self, position: Tensor, like: Tensor) -> tuple[Tensor, Tensor] | None:
+        """cos and sin of the rotary angles of positions (N,): (N, d/2) each."""
         theta = self.config.rope_theta
         if theta is None:
             return None
         half = torch.arange(0, self.config.width, 2, dtype=torch.float32, device=like.device)
         frequency = 1.0 / theta ** (half / self.config.width)  # (d/2,)
-        position = torch.arange(start, end, dtype=torch.float32, device=like.device)
-        angle = torch.outer(position, frequency)  # (T, d/2)
+        angle = torch.outer(position.float(), frequency)  # (N, d/2)
         return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
 
-    def _embed(self, idx: Tensor, start: int, end: int, states: Tensor | None) -> Tensor:
-        """(B, T) -> (B, T, C), or (B,) -> (B, C) when end == start + 1."""
+    def _embed(self, idx: Tensor, position: Tensor, end: int, states: Tensor | None) -> Tensor:
+        """(B, T) -> (B, T, C) for positions (T,), or (B,) -> (B, C) for positions (B,), all below
+        `end`."""
         if end > self.config.block_size:
             raise ValueError(
                 f"{end} positions asked of a model that has {self.config.block_size}; shorten the "
@@ -274,8 +274,7 @@ class GPT(nn.Module):
             )
         x = self.transformer["wte"](idx)
         if "wpe" in self.transformer:
-            wpe = self.transformer["wpe"].weight[start:end]  # type: ignore[index]
-            x = x + wpe  # (T, C) to every row
+            x = x + self.transformer["wpe"](position)
         if states is not None and "wse" in self.transformer:
             x = x + self.transformer["wse"](states)
         return self.transformer["drop"](x)
@@ -289,8 +288,9 @@ class GPT(nn.Module):
         self, idx: Tensor, states: Tensor | None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         end = idx.shape[1]
-        x = self._embed(idx, 0, end, states)  # (B, T, C)
-        angles = self._angles(0, end, x)
+        position = torch.arange(end, device=idx.device)
+        x = self._embed(idx, position, end, states)  # (B, T, C)
+        angles = self._angles(position, x)
         keys, values = [], []
         for block in self.blocks:
             x, k, v = block(x, angles)  # (B, T, C), (B, KV, T, d) twice
@@ -320,9 +320,11 @@ class GPT(nn.Module):
     def step(self, idx: Tensor, cache: KVCache, states: Tensor | None = None) -> Tensor:
         """One new token for every row, (B,) -> hidden (B, C); the cache moves on by one
         position."""
-        start = cache.position
-        x = self._embed(idx, start, start + 1, states)  # (B, C)
-        angles = self._angles(start, start + 1, x)
+        position = cache.positions  # (B,)
+        x = self._embed(idx, position, cache.prefix_length + cache.length + 1, states)  # (B, C)
+        angles = self._angles(position, x)
+        if angles is not None:
+            angles = angles[0][:, None], angles[1][:, None]  # (B, 1, d/2) each
         for layer, block in enumerate(self.blocks):
             x = block.step(x, angles, cache, layer)
         cache.advance()

@@ -132,10 +132,27 @@ class TorchEngine(Engine):
         if blocks is None:
             logits = self._logits(hidden)
             return logits[:, order[:most]], logits[owner, extra_token]
-        sliced = _product(blocks[: -(-most // _BLOCK)], hidden)  # (B, W)
+        sliced = self._slices(blocks[: -(-most // _BLOCK)], hidden, prefix)  # (B, W)
         single, place = np.unique(extra_token, return_inverse=True)
-        extra = _product(self._blocks(single, _FEW), hidden)[owner, place]  # (E,)
+        extra = np.zeros(0, np.float32)
+        if len(single):
+            few = [block(hidden).float() for block in self._blocks(single, _FEW)]
+            extra = torch.cat(few, dim=1).cpu().numpy()[owner, place]  # (E,)
         return sliced, extra
+
+    def _slices(
+        self, blocks: Sequence[nn.Module], hidden: Tensor, prefix: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.float32]:
+        """Logits of the rows of an output layer in blocks, side by side, (B, all blocks' rows): of
+        each row as far as its prefix, then anything."""
+        out = hidden.new_zeros((len(hidden), len(blocks) * _BLOCK), dtype=torch.float32)
+        for number, block in enumerate(blocks):
+            start = number * _BLOCK
+            some = self._tensor(np.flatnonzero(prefix > start))
+            part = hidden if len(some) == len(hidden) else hidden[some]
+            found = block(part).float()
+            out[some, start : start + found.shape[1]] = found
+        return out.cpu().numpy()
 
     def _sorted_head(self, order: npt.NDArray[np.int32]) -> list[nn.Module] | None:
         """The output layer's rows in `order`, as linear layers of _BLOCK rows each; kept. None:
@@ -188,13 +205,6 @@ class TorchEngine(Engine):
 
     def _tensor(self, ids: npt.NDArray[np.integer]) -> Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self.device)
-
-
-def _product(blocks: Sequence[nn.Module], hidden: Tensor) -> npt.NDArray[np.float32]:
-    """Logits of the rows of an output layer in blocks, side by side: (rows, all blocks' rows)."""
-    if not blocks:
-        return np.zeros((len(hidden), 0), np.float32)
-    return torch.cat([block(hidden).float() for block in blocks], dim=1).cpu().numpy()
 
 
 def _for_inference(model: GPT) -> GPT:

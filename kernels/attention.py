@@ -49,15 +49,20 @@ def decode_attention(
     tail_k: np.ndarray,
     tail_v: np.ndarray,
     lengths: np.ndarray,
+    slots: np.ndarray | None = None,
+    *,
+    alone: bool = False,
 ) -> np.ndarray:
     """softmax(q k^T / sqrt(d)) v of every row over the prefix and `lengths[row]` places of its
     tail.
 
-    q: (B, H, d); prefix_k, prefix_v: (KV, P, d); tail_k, tail_v: (B, KV, N, d); lengths: (B,)
-    integers in 0..N. H is a multiple of KV: query heads h*H/KV .. share key head h. float32, keys
-    and values all float32 or all float16. Returns (B, H, d).
+    q: (B, H, d); prefix_k, prefix_v: (KV, P, d); tail_k, tail_v: (S, KV, N, d); lengths: (B,)
+    integers in 0..N; slots: (B,) integers in 0..S-1, which tail is a row's, None: the row's own
+    number. H is a multiple of KV: query heads h*H/KV .. share key head h. float32, keys and values
+    all float32 or all float16. alone: in the caller's thread, which is faster where another
+    library's threads hold the processors between its calls. Returns (B, H, d).
     """
-    check_shapes(q, prefix_k, prefix_v, tail_k, tail_v, lengths)
+    check_shapes(q, prefix_k, prefix_v, tail_k, tail_v, lengths, slots)
     if tail_k.dtype == np.float16:
         prefix_k, prefix_v, tail_k, tail_v = (
             a.view(np.uint16) for a in (prefix_k, prefix_v, tail_k, tail_v)
@@ -73,9 +78,11 @@ def decode_attention(
     )
     out = np.empty_like(q)  # (B, H, d)
     scale = np.float32(1.0 / math.sqrt(size))
-    args = (q, prefix_k, prefix_v, tail_k, tail_v, lengths.astype(np.int64), scale, out)
-    read = len(q) * prefix_k.shape[0] * (prefix_k.shape[1] + tail_k.shape[2])
-    if read < _WORTH:
+    own = lengths.astype(np.int64)
+    at = np.arange(len(q)) if slots is None else slots.astype(np.int64)
+    args = (q, prefix_k, prefix_v, tail_k, tail_v, own, at, scale, out)
+    read = prefix_k.shape[0] * (len(q) * prefix_k.shape[1] + int(own.sum()))
+    if alone or read < _WORTH:
         shared_team().alone(_decode_attention, *args)
     else:
         shared_team().run(_decode_attention, *args)
@@ -89,6 +96,7 @@ def check_shapes(
     tail_k: np.ndarray,
     tail_v: np.ndarray,
     lengths: np.ndarray,
+    slots: np.ndarray | None = None,
 ) -> None:
     """ValueError unless the arrays go together; the kernel itself checks nothing."""
     arrays = {
@@ -107,9 +115,10 @@ def check_shapes(
             f"{q.shape}, {prefix_k.shape} and {tail_k.shape}; add the missing axes"
         )
     (b, h, d), (kv, p, _), n = q.shape, prefix_k.shape, tail_k.shape[2]
+    tails = b if slots is None else len(tail_k)
     wanted = {
-        "prefix_k": (kv, p, d), "prefix_v": (kv, p, d), "tail_k": (b, kv, n, d),
-        "tail_v": (b, kv, n, d),
+        "prefix_k": (kv, p, d), "prefix_v": (kv, p, d), "tail_k": (tails, kv, n, d),
+        "tail_v": (tails, kv, n, d),
     }  # fmt: skip
     for name, shape in wanted.items():
         if arrays[name].shape != shape:
@@ -127,6 +136,16 @@ def check_shapes(
         raise ValueError(
             f"lengths must lie in 0..{n}, got {lengths.min()}..{lengths.max()}; tails have {n} "
             "places"
+        )
+    if slots is not None and (slots.shape != (b,) or slots.dtype.kind not in "iu"):
+        raise ValueError(
+            f"slots must be {b} integers, got shape {slots.shape} of {slots.dtype}; say which tail "
+            "is whose"
+        )
+    if slots is not None and b and (slots.min() < 0 or slots.max() >= tails):
+        raise ValueError(
+            f"slots must lie in 0..{tails - 1}, got {slots.min()}..{slots.max()}; there are "
+            f"{tails} tails"
         )
     if b and p == 0 and lengths.min() == 0:
         raise ValueError("a row has nothing to attend to; give a prefix or a tail of one place")
@@ -263,7 +282,7 @@ def score_room(positions: int) -> int:
 
 @jit
 def _decode_attention(  # type: ignore[no-untyped-def]
-    thread, threads, barrier, q, prefix_k, prefix_v, tail_k, tail_v, lengths, scale, out
+    thread, threads, barrier, q, prefix_k, prefix_v, tail_k, tail_v, lengths, slots, scale, out
 ):  # fmt: skip
     batch, heads, width = q.shape
     kv_heads, seen, n = tail_k.shape[1], prefix_k.shape[1], tail_k.shape[2]
@@ -281,7 +300,7 @@ def _decode_attention(  # type: ignore[no-untyped-def]
         kv, b = item // batch, item % batch
         rows = min(chunk, batch - b, high - item)
         for r in range(rows):
-            tail_at[r] = ((b + r) * kv_heads + kv) * n * width
+            tail_at[r] = (slots[b + r] * kv_heads + kv) * n * width
             own[r] = lengths[b + r]
             for g in range(group):
                 at = (r * group + g) * width

@@ -19,19 +19,23 @@ def decode_attention(
     tail_k: np.ndarray,
     tail_v: np.ndarray,
     lengths: np.ndarray,
+    slots: np.ndarray | None = None,
+    *,
+    alone: bool = True,
 ) -> np.ndarray:
     """As `attention.decode_attention`: one row and one head at a time, the whole softmax at
     once."""
-    check_shapes(q, prefix_k, prefix_v, tail_k, tail_v, lengths)
+    check_shapes(q, prefix_k, prefix_v, tail_k, tail_v, lengths, slots)
+    tails = range(len(q)) if slots is None else slots.tolist()
     out = np.empty_like(q)
     group = q.shape[1] // prefix_k.shape[0]
-    for b in range(q.shape[0]):
+    for b, slot in enumerate(tails):
         for h in range(q.shape[1]):
             kv, n = h // group, int(lengths[b])
-            keys = np.concatenate((prefix_k[kv], tail_k[b, kv, :n])).astype(
+            keys = np.concatenate((prefix_k[kv], tail_k[slot, kv, :n])).astype(
                 np.float64
             )  # (P + n, d)
-            values = np.concatenate((prefix_v[kv], tail_v[b, kv, :n])).astype(np.float64)
+            values = np.concatenate((prefix_v[kv], tail_v[slot, kv, :n])).astype(np.float64)
             scores = keys @ q[b, h] / math.sqrt(q.shape[2])  # (P + n,)
             weights = np.exp(scores - scores.max())
             out[b, h] = weights / weights.sum() @ values

@@ -13,6 +13,7 @@ from small_models import network
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.decoding.sampling import sample
 from constrained_gpt.int8_engine import Int8Engine
+from constrained_gpt.kv_cache import KVCache
 from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import Form, validate
 from constrained_gpt.lexicon.typography import Typography
@@ -33,12 +34,19 @@ def lattice() -> Lattice:
     return compile(FORM, LEXICON, TOKENIZER, typography=typography, use_cache=False)
 
 
-@pytest.fixture(scope="module", params=["int8", "float32"])
+LLAMA = GPTConfig(
+    block_size=96, vocab_size=TOKENIZER.n_vocab + 3, n_layer=2, n_embd=40, n_head=4, n_kv_head=2,
+    norm="rmsnorm", mlp="swiglu", rope_theta=10000.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["int8", "float32", "float32 rotary", "bfloat16"])
 def engine(request: pytest.FixtureRequest) -> Any:
-    checkpoint = network(CONFIG, TOKENIZER)
-    if request.param == "int8":
+    dtype, *rotary = request.param.split()
+    checkpoint = network(LLAMA if rotary else CONFIG, TOKENIZER)
+    if dtype == "int8":
         return Int8Engine.from_checkpoint(checkpoint)
-    return TorchEngine.from_checkpoint(checkpoint, dtype=torch.float32)
+    return TorchEngine.from_checkpoint(checkpoint, dtype=getattr(torch, dtype))
 
 
 @pytest.mark.parametrize("weights", [True, False])
@@ -53,6 +61,7 @@ def test_width_changes_nothing(
         return sample(engine, lattice, PROMPT, generators, options, weights=weights, rows=rows)
 
     wanted = paths(None)
+    assert hasattr(engine.prefill(PROMPT, 1, 1)[0], "admit")
     for rows in (1, 2, 5, 22, 40):
         got = paths(rows)
         assert [p.tokens for p in got] == [p.tokens for p in wanted]
@@ -92,6 +101,38 @@ def test_slots_are_used_again() -> None:
     cache.part(np.zeros(5, np.int64))
     cache.advance()
     assert cache.length == 2 and cache.lengths.tolist() == [2, 2, 1, 1, 1]
+
+
+def test_tails_stay_with_their_rows() -> None:
+    """`KVCache` against rows of lists."""
+    rng = np.random.default_rng(5)
+    prefix = torch.randn(2, 3, 4, 8)
+    cache, rows = KVCache(prefix, prefix, 3, 20), [[], [], []]
+    for step in range(20):
+        if step % 3 == 1:
+            parents = rng.integers(0, len(rows), rng.integers(1, 6))
+            cache.select(parents)
+            rows = [list(rows[i]) for i in parents]
+        if step % 4 == 2:
+            cache.admit(2)
+            rows += [[], []]
+        assert cache.batch == len(rows) and cache.lengths.tolist() == [len(r) for r in rows]
+        assert cache.positions.tolist() == [4 + len(r) for r in rows]
+        assert len(set(cache.slots.tolist())) == len(rows)
+        keys = torch.randn(2, len(rows), 3, 8)
+        for layer in range(2):
+            cache.append(layer, keys[layer], -keys[layer])
+        cache.advance()
+        for i, row in enumerate(rows):
+            row.append(keys[:, i])
+        n = cache.length
+        for layer in range(2):
+            k, v = cache.tails(layer, n)
+            for i, row in enumerate(rows):
+                wanted = torch.stack([key[layer] for key in row], dim=1)  # (KV, length, d)
+                assert torch.equal(k[i, :, : len(row)], wanted)
+                assert torch.equal(v[i, :, : len(row)], -wanted)
+    assert cache.nbytes() == 2 * 4 * (prefix.numel() + cache.tail_k.numel())
 
 
 def test_rows_alike_share_a_slot_until_they_part() -> None:

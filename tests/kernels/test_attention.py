@@ -44,6 +44,21 @@ def test_is_its_slow_twin(b: int, group: int, kv: int, p: int, n: int, d: int, h
     np.testing.assert_allclose(got, reference_attention.decode_attention(*given_), atol=1e-5)
 
 
+def test_tails_lie_where_slots_say() -> None:
+    q, prefix_k, prefix_v, tail_k, tail_v, lengths = arrays(9, 6, 2, 21, 30, 32)
+    slots = np.array([8, 0, 3, 5, 1])
+    given_ = (q[:5], prefix_k, prefix_v, tail_k, tail_v, lengths[slots], slots)
+    wanted = attention.decode_attention(
+        q[:5], prefix_k, prefix_v, tail_k[slots], tail_v[slots], lengths[slots]
+    )
+    for alone in (False, True):
+        np.testing.assert_array_equal(attention.decode_attention(*given_, alone=alone), wanted)
+    np.testing.assert_allclose(reference_attention.decode_attention(*given_), wanted, atol=1e-5)
+    for wrong in (slots[:4], slots + 1, slots - 1, slots.astype(float)):
+        with pytest.raises(ValueError, match=r"say which tail|there are 9 tails"):
+            attention.decode_attention(*given_[:-1], wrong)
+
+
 @pytest.mark.parametrize(("b", "h", "kv"), [(1, 12, 12), (7, 9, 3), (64, 12, 12), (3, 8, 1)])
 def test_is_torchs_own(b: int, h: int, kv: int) -> None:
     q, prefix_k, prefix_v, tail_k, tail_v, _ = arrays(b, h, kv, 16, 24, 64)
