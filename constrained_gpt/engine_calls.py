@@ -27,8 +27,10 @@ class StateBounds(Protocol):
 class CacheBounds(Protocol):
     """What a cache says about itself."""
 
-    batch: int
     max_new: int
+
+    @property
+    def batch(self) -> int: ...
 
     @property
     def length(self) -> int: ...
