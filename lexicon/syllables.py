@@ -36,6 +36,7 @@ _EY = re.compile("(EY|IY)[012]( Z)?$")
 # Figures inside a word that stand for the letters they look like.
 _LEET = re.compile(r"(?=.*[a-z].*[a-z])[a-z]+[0134][a-z0134]*[a-z]")
 _UNLEET = str.maketrans("0134", "oiea")
+_EIGHT = re.compile("[a-z]{2,}8[a-z]*|[a-z]8[a-z]+")  # gr8ful, m8s; no v8
 # Noises written without a vowel (hrmph, bzzt, pssh), which initials do not look like.
 _NOISE = re.compile(
     r"[bcfghkprstz]*(?:h+m+|r{2,}|z{2,}|s{2,}h|pf+|f+t|s+h+t?|tch|m+ph|s{2,}t|z+t|h{2,}|hw+|[tkph]s{2,})[hmpstk]*"
@@ -59,6 +60,7 @@ _ROMAJI = re.compile(
     r"kk|ss|tt|pp|[kgsztdnhbpmyrwfj])?[aeiou](?:n(?![aeiouy])|m(?=[bp]))?)+"
 )
 _JAPAN = re.compile("tsu|[kgnhmr]y[aou]|uu")
+_OKINA = re.compile("[a-z]*(?:[aeiou]'[aiu]|[aiu]'o|u'e)[a-z']*(?<!')")  # a stop between vowels
 _LONG = re.compile("ou|uu|ii|[aeo]i")
 _NO_ACCENT = re.compile("[a-z\u0101\u0113\u012b\u014d\u016b]*")  # but for a long vowel's
 _FULL_ED = (("IH0",), ("AH0",), ("EH0",))
@@ -274,8 +276,14 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
     if len(word) > MAX_WORD:
         return []
     key = key_of(word)
-    if _LEET.fullmatch(key) and dictionary(key.translate(_UNLEET)):  # fr0m
+    short = key in abbreviations()  # b4n
+    if not short and _LEET.fullmatch(key) and dictionary(key.translate(_UNLEET)):  # fr0m
         return [replace(r, source="rule") for r in dictionary(key.translate(_UNLEET), lenient)]
+    if not short and _EIGHT.fullmatch(key) and not word.isupper():
+        for sound in ("ate", "at", "ait", "eat"):  # sk8er, w8ing
+            found = dictionary(key.replace("8", sound))
+            if found:
+                return [replace(r, source="rule") for r in found]
     text = plain(word)
     initials = _INITIALS.fullmatch(text)
     if initials and pronunciations(initials[1].lower()):  # NASA's
@@ -337,6 +345,10 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     if "'" in key:
         if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
             return _possessive(_resolve(plain(text)[:-2], lenient))
+        okina = _OKINA.fullmatch(key)
+        if okina:  # Moloka'i, Halema'uma'u
+            said = _sum((_word(part, lenient) for part in key.split("'")), "rule")
+            return _distinct([*said, *dictionary(key.replace("'", ""), lenient)])
         pieces = apostrophes(key, look)
         if pieces:
             return [Reading(count, phones, "rule") for count, phones in pieces]
