@@ -161,7 +161,7 @@ def spoken(written: str) -> list[Said]:
             return signed
         return signed + unsigned if text[0] == "-" else signed
     if "&" in text and not text.startswith("&c"):  # Q&A, R&B, B&Bs
-        parts = text.removesuffix("s").split("&")
+        parts = text.removesuffix("s").removesuffix("'").split("&")
         return [tuple(name for part in parts for name in ("and", *letters(part)))[1:]]
     if re.match(r"[$\u20ac\u00a3\u00a5\u20b9]\.\d", text):  # $.50
         return _figure(f"{text[0]}0{text[1:]}")

@@ -29,7 +29,8 @@ MAX_WORD = 1000  # letters; what is longer is no word
 LIKELY = 0.1  # an estimated count less likely than this is left out
 _SPLIT = re.compile(r"[-/\u2010\u2011]+")
 _ED = re.compile("[\u00e8\u00e9\u00eb]d$")
-_FINAL_E = re.compile("[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
+_FINAL_E = re.compile("(?!\u00e8s$)[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
+_FINAL_AY = re.compile("\u00e9e?(?=s?$)")
 _SPANISH = re.compile("[\u00e1\u00ed\u00f3\u00fa\u00f1].*[^aeiou\u00f1]e$")  # d\u00f3nde
 _HIATUS = re.compile("[ao][\u00eb\u00ef\u00f6]|e[\u00ef\u00eb]")
 _EY = re.compile("(EY|IY)[012]( Z)?$")
@@ -345,15 +346,15 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     if "'" in key:
         if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
             return _possessive(_resolve(plain(text)[:-2], lenient))
-        okina = _OKINA.fullmatch(key)
-        if okina:  # Moloka'i, Halema'uma'u
-            said = _sum((_word(part, lenient) for part in key.split("'")), "rule")
-            return _distinct([*said, *dictionary(key.replace("'", ""), lenient)])
+        if _OKINA.fullmatch(key):  # O'ahu; Halema'uma'u, which no dictionary has
+            return dictionary(key.replace("'", ""), lenient) or _sum(
+                (_word(part, lenient) for part in key.split("'")), "rule"
+            )
         pieces = apostrophes(key, look)
         if pieces:
             return [Reading(count, phones, "rule") for count, phones in pieces]
     for base in squeezed(key):
-        found = dictionary(base, lenient)
+        found = dictionary(base, lenient) if base not in ("s", "ss") else []  # a hiss
         if found:
             return [replace(r, source="rule") for r in found]
     bare = key.replace("'", "")
@@ -429,6 +430,8 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
             return [r for r in found if r.count == most]
         return [Reading(most + 1, None, "rule")]
     if _FINAL_E.search(low):
+        if found[0].source == "estimate":  # manqu\u00e9, as if it were manquay
+            return _estimated(key_of(_FINAL_AY.sub("ay", low)))
         heard = [r for r in found if r.phones is None or _EY.search(" ".join(r.phones))]
         if heard:
             return heard
