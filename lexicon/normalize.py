@@ -32,9 +32,7 @@ TITLES = (
     "vs|etc|approx|dept|misc|incl|attn|Esq|Ave|Blvd|Rd|Ln|Hwy|Co|Corp|Bros"
 )
 # Read in full before a number alone: No. 5, vol. 2, p. 7.
-_NUMBERED = (
-    "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg|[Oo]p|ca?|est|[Aa]pt|[Rr]te|[Rr]m|[Ss]te|[Tt]el|[Ee]xt"
-)
+_NUMBERED = "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg|[Oo]p|ca?|est|[Aa]pt|[Ee]xt|Ste|Tel"
 # Words with a stroke inside, or after them: w/o, w/ milk, km/h.
 _STROKES = r"w/(?:out|o)?|b/c|c/o|n/a|k?m/h|m/s|mi/h|I/O|A/C|N/A"
 MONTHS_AND_DAYS = (
@@ -63,7 +61,7 @@ TOKEN = re.compile(
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
     | (?:{MONTHS_AND_DAYS})\.(?=,|\s+\d)             # Dec. 3
-    | (?=[NVFCORSTAEnvfcporstae]\w{{0,3}}\.)           # No. 5  vol. IV  apt. 3
+    | (?=[NVFCOSTAEnvfcpoae]\w{{0,3}}\.)           # No. 5  vol. IV  apt. 3
       (?:{_NUMBERED})\.(?=\s*(?:\d|[IVX]{{2,}}\b))
     | (?=..?/)(?:{_STROKES})(?![^\W_])              # w/o
     | &c\b\.?                                         # &c.
