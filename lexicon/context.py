@@ -43,8 +43,9 @@ HINT = re.compile(
     r"(?=[A-Zcdefopv\d\u00bc-\u00be\u2150-\u215e])(?:"  # most places are passed at once
     r"\b(?:(?:Jan|Feb|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|D[Rr]|AM|PM|AD|IT|DO)\b|dr\."
     r"|(?!I\b)[IVXLCDM]+\b"
-    r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg|[Oo]p|ca?|est)\.)"
-    r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])"
+    r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg"
+    r"|[Oo]p|ca?|est|Apt|[Ee]xt|Ste|Tel)\.)"
+    r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])|apt\."
 )
 
 

@@ -135,7 +135,10 @@ def apostrophes(key: str, look: Look) -> list[Part]:
                     return [min(past, key=lambda part: part[0])]
                 return _inflected(base, lambda p: ("AH0", "D") if p[-1] in "TD" else ("D",))
             found = _inflected(base, lambda p, tail=tail: _contract(p, tail))  # type: ignore[misc]
-            if ending == "'ll":  # Mary'll: after a weak vowel its own may be kept
+            if ending in (
+                "'ll",
+                "'ve",
+            ):  # Mary'll, gonna've: after a weak vowel its own may be kept
                 weak = [part for part in base if part[1] and part[1][-1][-1] == "0"]
                 found += _with([part for part in weak if part[0] > 1], tail)
             return found
@@ -149,7 +152,8 @@ def apostrophes(key: str, look: Look) -> list[Part]:
         for letters in ("v", "th", ""):  # e'en, wi'out
             full = look(key.replace("'", letters, 1))
             if full:
-                return full
+                least = min(count for count, _ in full)
+                return [part for part in full if letters or part[0] == least]  # twink'ling
     return []
 
 
@@ -165,6 +169,13 @@ def _bases(word: str, ending: str) -> Iterator[str]:
     stem = word[: -len(ending)]
     if len(stem) < 2:
         return
+    if ending == "y" and stem[-1] in "aou":  # belay, pinoy: no ending
+        return
+    if ending == "ed" and stem[-1] == "e":  # agreed; no fare in fareed
+        yield stem + "e"
+        return
+    if ending[0] in "aeiouy" and stem[-1] == "e":  # age-ist before agee-ist
+        yield stem
     if ending[0] in "aeiouy":
         yield stem + "e"
         if len(stem) > 3 and stem[-1] == stem[-2]:
@@ -174,8 +185,33 @@ def _bases(word: str, ending: str) -> Iterator[str]:
         yield stem[:-1] + "y"
 
 
+def _ed_in_full(parts: list[Part]) -> list[Part]:
+    """resignedly, fixedly: before -ly a silent e is heard after a stressed syllable."""
+    return [
+        (count + 1, (*phones[:-1], "IH0", "D"))
+        for count, phones in parts
+        if phones is not None
+        and not phones[-2][-1].isdigit()
+        and [phone for phone in phones if phone[-1].isdigit()][-1][-1] == "1"
+    ]
+
+
+def _silent_e(base: str, word: str, ending: str, found: list[Part]) -> list[Part]:
+    """The readings of a base whose last e fell before an ending: hope, and no kente in Kentish."""
+    shared = ending[0] == "e"  # no passe in passest
+    if base[-1] != "e" or base[-2] in "aeiou" or (word.startswith(base) and not shared):
+        return found
+    return [
+        part for part in found if part[1] is None or part[1][-1].rstrip("012") not in ("EY", "IY")
+    ]
+
+
 def inflections(word: str, look: Look) -> list[Part]:
     """A dictionary word with an ending or a beginning; a contraction without its apostrophe."""
+    if word.endswith("in") and len(word) > 4:  # cookin, readin
+        found = look(word + "g")
+        if found:
+            return found
     for ending in ("t", "re", "ve", "ll", "d"):  # didnt, youre
         if word.endswith(ending) and len(word) > 3 and (ending != "t" or word[-2] == "n"):
             found = look(f"{word.removesuffix(ending)}'{ending}")
@@ -195,10 +231,16 @@ def inflections(word: str, look: Look) -> list[Part]:
     for ending in sorted(_ENDINGS, key=len, reverse=True):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             for base in _bases(word, ending):
-                found = look(base)
+                found = _silent_e(base, word, ending, look(base))
                 if found:
-                    if ending in ("er", "ers", "est") and base.endswith("le"):
-                        found = _without_schwa(found)
+                    if base.endswith("le") and not word.startswith(base):
+                        light = _without_schwa(found)
+                        if ending in ("er", "ers", "est", "y"):  # gentler, wrinkly, adorably
+                            found = light
+                        elif ending in ("ing", "ings") and light != found:  # tickling: two or three
+                            found = light + found
+                    if ending == "ly" and base.endswith("ed"):
+                        found = _ed_in_full(found) + found
                     return _with(found, _ENDINGS[ending])
     for beginning, count in _BEGINNINGS.items():
         if word.startswith(beginning) and len(word) - len(beginning) >= 4:

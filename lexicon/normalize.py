@@ -32,7 +32,7 @@ TITLES = (
     "vs|etc|approx|dept|misc|incl|attn|Esq|Ave|Blvd|Rd|Ln|Hwy|Co|Corp|Bros"
 )
 # Read in full before a number alone: No. 5, vol. 2, p. 7.
-_NUMBERED = "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg|[Oo]p|ca?|est"
+_NUMBERED = "[Nn]os?|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg|[Oo]p|ca?|est|[Aa]pt|[Ee]xt|Ste|Tel"
 # Words with a stroke inside, or after them: w/o, w/ milk, km/h.
 _STROKES = r"w/(?:out|o)?|b/c|c/o|n/a|k?m/h|m/s|mi/h|I/O|A/C|N/A"
 MONTHS_AND_DAYS = (
@@ -61,11 +61,11 @@ TOKEN = re.compile(
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
     | (?:{MONTHS_AND_DAYS})\.(?=,|\s+\d)             # Dec. 3
-    | (?=[NVFCOnvfcpoe]\w{{0,3}}\.)                    # No. 5  vol. IV
+    | (?=[NVFCOSTAEnvfcpoae]\w{{0,3}}\.)           # No. 5  vol. IV  apt. 3
       (?:{_NUMBERED})\.(?=\s*(?:\d|[IVX]{{2,}}\b))
     | (?=..?/)(?:{_STROKES})(?![^\W_])              # w/o
     | &c\b\.?                                         # &c.
-    | [A-Z](?:&[A-Z])+s?(?![^\W_])                    # Q&A
+    | (?:AT|[A-Z])(?:&[A-Z])+(?:{_A}?s)?(?![^\W_])    # Q&A  AT&T's
     | \d{_A}\d{{1,2}}(?:["\u201d\u2033]|{_A}{{2}})?(?!\w)  # 5'10"
     | [{re.escape(_CURRENCY)}]?\.(?<![\w.]\.)\d+%?    # .5  $.50
     | (?:(?<![^\s(])[-\u2212])?                        # -5
@@ -82,7 +82,7 @@ TOKEN = re.compile(
       {_A}?                                           # goin'  birds'
     )
     | (?<![&+=@%])[&+=@%](?![&+=@%])                    # one: a ruler ===== says nothing
-  | [\u00b0\u00bc-\u00be\u2150-\u215e]                  # a degree, a half, a third
+  | [\u00b0\u00bc-\u00be\u2150-\u215e\u00d7\u00f7\u266d-\u266f]  # a degree, a half, times, flat
     """,
     re.VERBOSE,
 )

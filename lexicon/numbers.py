@@ -84,7 +84,7 @@ def integer(digits: str) -> list[Said]:
         return _spelled(digits) if len(digits) <= 40 else []
     n = int(digits)
     ways: list[Said] = []
-    if len(digits) == 4 and digits[0] != "0" and n % 1000 and (1100 <= n < 2000 or n >= 2010):
+    if len(digits) == 4 and digits[0] != "0" and n % 1000 and (1010 <= n < 2000 or n >= 2010):
         ways += [(*_below_hundred(int(digits[:2])), *rest) for rest in _pair(digits[2:])]
     if digits[0] != "0" or n == 0:
         ways += [cardinal(n), cardinal(n, joined=True)]
@@ -160,6 +160,8 @@ def _decimal(text: str) -> list[Said]:
         if len(part) <= 3:
             after = after + integer(part)
         ways = _join(ways, [("point",)], after)
+    if parts[0] == "0" and len(parts) == 2:  # 0.5: point five
+        ways += _join([("point",)], _spelled(parts[1]) + integer(parts[1]))
     return ways
 
 
@@ -216,6 +218,13 @@ def figure(text: str) -> list[Said]:
     if match[2] == "00":
         return _join(whole, named)
     cents = _join(integer(str(int(match[2]))))
-    return _join(whole, [(), named[0]], _pair(match[2])) + _join(
-        whole, named, [(), ("and",)], cents, [("pence" if small == "penny" else small + "s",)]
+    alone = (
+        _join(cents, [("pence" if small == "penny" else small + "s",)]) if match[1] == "0" else []
+    )
+    return (
+        alone
+        + _join(whole, [(), named[0]], _pair(match[2]))
+        + _join(
+            whole, named, [(), ("and",)], cents, [("pence" if small == "penny" else small + "s",)]
+        )
     )

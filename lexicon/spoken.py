@@ -25,6 +25,11 @@ _SYMBOLS: dict[str, list[Said]] = {
     "%": [("percent",)],
     "\u2030": [("per", "mill")],
     "\u00b0": [("degrees",), ("degree",)],
+    "\u266d": [("flat",)],
+    "\u266f": [("sharp",)],
+    "\u266e": [("natural",)],
+    "\u00d7": [("times",), ("by",)],
+    "\u00f7": [("divided", "by"), ("over",)],
 }
 _PARTS: dict[str, list[Said]] = {
     "\u00bd": [("half",), ("one", "half"), ("a", "half")],
@@ -140,7 +145,7 @@ def spoken(written: str) -> list[Said]:
     if height:
         feet, inches = integer(height[1]), integer(height[2])
         ways = _product(_product(feet, [("foot",), ()]), inches)
-        return ways + _product(_product(ways[:1], inches), [("inches",)])
+        return ways + _product(ways[:1], [("inches",)])
     text = text.strip("'")
     if text in _SYMBOLS:
         return _SYMBOLS[text]
@@ -156,7 +161,7 @@ def spoken(written: str) -> list[Said]:
             return signed
         return signed + unsigned if text[0] == "-" else signed
     if "&" in text and not text.startswith("&c"):  # Q&A, R&B, B&Bs
-        parts = text.removesuffix("s").split("&")
+        parts = text.removesuffix("s").removesuffix("'").split("&")
         return [tuple(name for part in parts for name in ("and", *letters(part)))[1:]]
     if re.match(r"[$\u20ac\u00a3\u00a5\u20b9]\.\d", text):  # $.50
         return _figure(f"{text[0]}0{text[1:]}")
@@ -188,6 +193,6 @@ def spoken(written: str) -> list[Said]:
     plural = re.fullmatch(r"([A-Z]{2,6})('?s|'d)", text)
     if plural:  # DVDs, OK'd, YOLO'd
         return table.get(plural[1].lower()) or [letters(plural[1])]
-    if any(c.isdigit() for c in text) or re.search(r"[a-z][A-Z]", text):
+    if any(c.isdigit() or c in _SYMBOLS for c in text) or re.search(r"[a-z][A-Z]", text):
         return _runs(text)
     return []

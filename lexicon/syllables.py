@@ -29,13 +29,15 @@ MAX_WORD = 1000  # letters; what is longer is no word
 LIKELY = 0.1  # an estimated count less likely than this is left out
 _SPLIT = re.compile(r"[-/\u2010\u2011]+")
 _ED = re.compile("[\u00e8\u00e9\u00eb]d$")
-_FINAL_E = re.compile("[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
+_FINAL_E = re.compile("(?!\u00e8s$)[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
+_FINAL_AY = re.compile("\u00e9e?(?=s?$)")
 _SPANISH = re.compile("[\u00e1\u00ed\u00f3\u00fa\u00f1].*[^aeiou\u00f1]e$")  # d\u00f3nde
 _HIATUS = re.compile("[ao][\u00eb\u00ef\u00f6]|e[\u00ef\u00eb]")
 _EY = re.compile("(EY|IY)[012]( Z)?$")
 # Figures inside a word that stand for the letters they look like.
 _LEET = re.compile(r"(?=.*[a-z].*[a-z])[a-z]+[0134][a-z0134]*[a-z]")
 _UNLEET = str.maketrans("0134", "oiea")
+_EIGHT = re.compile("[a-z]{2,}8[a-z]*|[a-z]8[a-z]+")  # gr8ful, m8s; no v8
 # Noises written without a vowel (hrmph, bzzt, pssh), which initials do not look like.
 _NOISE = re.compile(
     r"[bcfghkprstz]*(?:h+m+|r{2,}|z{2,}|s{2,}h|pf+|f+t|s+h+t?|tch|m+ph|s{2,}t|z+t|h{2,}|hw+|[tkph]s{2,})[hmpstk]*"
@@ -59,6 +61,7 @@ _ROMAJI = re.compile(
     r"kk|ss|tt|pp|[kgsztdnhbpmyrwfj])?[aeiou](?:n(?![aeiouy])|m(?=[bp]))?)+"
 )
 _JAPAN = re.compile("tsu|[kgnhmr]y[aou]|uu")
+_OKINA = re.compile("[a-z]*(?:[aeiou]'[aiu]|[aiu]'o|u'e)[a-z']*(?<!')")  # a stop between vowels
 _LONG = re.compile("ou|uu|ii|[aeo]i")
 _NO_ACCENT = re.compile("[a-z\u0101\u0113\u012b\u014d\u016b]*")  # but for a long vowel's
 _FULL_ED = (("IH0",), ("AH0",), ("EH0",))
@@ -274,8 +277,14 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
     if len(word) > MAX_WORD:
         return []
     key = key_of(word)
-    if _LEET.fullmatch(key) and dictionary(key.translate(_UNLEET)):  # fr0m
+    short = key in abbreviations()  # b4n
+    if not short and _LEET.fullmatch(key) and dictionary(key.translate(_UNLEET)):  # fr0m
         return [replace(r, source="rule") for r in dictionary(key.translate(_UNLEET), lenient)]
+    if not short and _EIGHT.fullmatch(key) and not word.isupper():
+        for sound in ("ate", "at", "ait", "eat"):  # sk8er, w8ing
+            found = dictionary(key.replace("8", sound))
+            if found:
+                return [replace(r, source="rule") for r in found]
     text = plain(word)
     initials = _INITIALS.fullmatch(text)
     if initials and pronunciations(initials[1].lower()):  # NASA's
@@ -337,11 +346,15 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     if "'" in key:
         if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
             return _possessive(_resolve(plain(text)[:-2], lenient))
+        if _OKINA.fullmatch(key):  # O'ahu; Halema'uma'u, which no dictionary has
+            return dictionary(key.replace("'", ""), lenient) or _sum(
+                (_word(part, lenient) for part in key.split("'")), "rule"
+            )
         pieces = apostrophes(key, look)
         if pieces:
             return [Reading(count, phones, "rule") for count, phones in pieces]
     for base in squeezed(key):
-        found = dictionary(base, lenient)
+        found = dictionary(base, lenient) if base not in ("s", "ss") else []  # a hiss
         if found:
             return [replace(r, source="rule") for r in found]
     bare = key.replace("'", "")
@@ -417,6 +430,8 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
             return [r for r in found if r.count == most]
         return [Reading(most + 1, None, "rule")]
     if _FINAL_E.search(low):
+        if found[0].source == "estimate":  # manqu\u00e9, as if it were manquay
+            return _estimated(key_of(_FINAL_AY.sub("ay", low)))
         heard = [r for r in found if r.phones is None or _EY.search(" ".join(r.phones))]
         if heard:
             return heard
