@@ -45,7 +45,8 @@ HINT = re.compile(
     r"|(?!I\b)[IVXLCDM]+\b"
     r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg"
     r"|[Oo]p|ca?|est|Apt|[Ee]xt|Ste|Tel)\.)"
-    r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])|apt\."
+    r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])|a(?:pt\.|ware\b)|A(?:ware|WARE)\b"
+    r"|[$\u20ac\u00a3\u00a5\u20b9\u00a2\u2116\u00a7](?!\S)"  # 5 \u20ac
 )
 
 
@@ -72,6 +73,8 @@ def said(before: str, text: str, after: str) -> str:
     >>> said("Henry", "VIII", ""), said("", "Jan", "1"), said("1", "1/2", "cups")
     ('the-eighth', 'january', 'and-a-half')
     """
+    if before == "mono no":
+        return "awar\u00e9"
     if text in _MONTHS:
         dated = after[:1].isdigit() or (before[:1].isdigit() and len(before) <= 4)
         return _MONTHS[text] if dated else ""

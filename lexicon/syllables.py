@@ -16,7 +16,7 @@ from pathlib import Path
 from . import rules
 from .context import ROMAN
 from .morphology import Part, apostrophes, compound, inflections, possessive, squeezed
-from .normalize import key_of, plain
+from .normalize import SPAN, key_of, plain
 from .pronunciations import Phones, pronunciations, vowels
 from .spoken import abbreviations, letters, spoken
 
@@ -27,6 +27,7 @@ SOURCES = ("dictionary", "reviewed", "rule", "estimate", "user", "uncountable")
 _MEMO_LIMIT = 50_000  # words kept, about 1 KB each: more than any text uses often
 MAX_WORD = 1000  # letters; what is longer is no word
 LIKELY = 0.1  # an estimated count less likely than this is left out
+_SPAN = re.compile(SPAN)
 _SPLIT = re.compile(r"[-/\u2010\u2011]+")
 _ED = re.compile("[\u00e8\u00e9\u00eb]d$")
 _FINAL_E = re.compile("(?!\u00e8s$)[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
@@ -336,6 +337,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         ]
         if not all(several):
             return []
+        if len(parts) == 2 and _SPAN.fullmatch(parts[0]) and _SPAN.fullmatch(parts[1]):
+            return _distinct([*_span(parts), *_sum(several, None)])  # Mon-Fri
         if _RANGE.fullmatch(key):  # nine to five
             several.insert(1, [Reading(0, (), "dictionary"), *dictionary("to")])
         return _sum(several, None)
@@ -382,6 +385,12 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         found = [reading for reading in _romaji(bare) if reading.count in likely]
     found = found or _estimated(bare)
     return _accented(text, found) if text and not text.isascii() else found
+
+
+def _span(parts: list[str]) -> list[Reading]:
+    """Two names of days or months, shortened or not, with a dash between: from one to the other."""
+    names = [abbreviations().get(f"{part}.", [(part.lower(),)])[0][0] for part in parts]
+    return _sum((dictionary(name) for name in (names[0], "to", names[1])), "rule")
 
 
 def _stuttered(part: str, word: str) -> bool:
