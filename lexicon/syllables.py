@@ -378,7 +378,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         pieces = compound(bare, look)
         if pieces:
             likely = {count for count, chance in estimate(bare) if chance >= 0.02}
-            pieces = [part for part in pieces if part[0] in likely]
+            # fireant: what one part may be said as, the whole may, if any of it is likely
+            pieces = pieces if any(count in likely for count, _ in pieces) else []
     found = _distinct([Reading(count, phones, "rule") for count, phones in pieces])
     if not found and "'" not in key and (not text or _NO_ACCENT.fullmatch(plain(text).lower())):
         likely = {count for count, chance in estimate(bare) if chance >= 0.02}
