@@ -112,10 +112,15 @@ def possessive(parts: list[Part]) -> list[Part]:
     return _inflected(parts, _voiced_s)
 
 
+def _with_g(word: str, look: Look) -> list[Part]:
+    """A word, or the one it is short for: somethin in somethin'll."""
+    return look(word) or (look(word + "g") if word.endswith("in") else [])
+
+
 def apostrophes(key: str, look: Look) -> list[Part]:
     """Possessives, contractions, dropped g and elisions of words the dictionary has."""
     if key.endswith("'s"):
-        return possessive(look(key[:-2]))
+        return possessive(_with_g(key[:-2], look))
     if key.endswith("s'"):
         return look(key[:-1])
     if key.endswith("in'"):
@@ -128,7 +133,7 @@ def apostrophes(key: str, look: Look) -> list[Part]:
         return _joined(_joined(look(first), [(1, ("AH0", "N"))]), look(second))
     for ending, tail in _CONTRACTED.items():
         if key.endswith(ending) and len(key) > len(ending):
-            base = look(key[: -len(ending)])
+            base = _with_g(key[: -len(ending)], look)
             if ending == "'d":
                 past = look(key[:-2] + "ed") or look(key[:-2] + "d")
                 if past:

@@ -295,6 +295,9 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
         found = dictionary(key, lenient)
         if found and (key in _NAMES_IN_S or not pronunciations(key[:-1])):
             return _distinct(found + _possessive(found))
+    if text.endswith(("x'", "z'")) and text[0].isupper():  # Marx', or Marxes
+        found = _word(key, lenient)
+        return _distinct(found + _possessive(found))
     if text.endswith("ss'"):  # the boss'
         found = dictionary(key, lenient)
         if found:
@@ -356,10 +359,14 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         pieces = apostrophes(key, look)
         if pieces:
             return [Reading(count, phones, "rule") for count, phones in pieces]
+        if key.endswith("in'"):  # ticklin'
+            return _word(f"{key[:-1]}g", lenient)
     for base in squeezed(key):
         found = dictionary(base, lenient) if base not in ("s", "ss") else []  # a hiss
         if found:
             return [replace(r, source="rule") for r in found]
+    if any(c in "aeiouy" for c in key):  # sloooshy, which no dictionary has
+        *_, key = (key, *squeezed(key))
     bare = key.replace("'", "")
     if not bare.isascii() or not bare.isalpha():
         return []
