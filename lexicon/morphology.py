@@ -238,7 +238,7 @@ def inflections(word: str, look: Look) -> list[Part]:
             for base in _bases(word, ending):
                 found = _silent_e(base, word, ending, look(base))
                 if found:
-                    if base.endswith("le") and not word.startswith(base):
+                    if base.endswith("le") and (ending[0] == "e" or not word.startswith(base)):
                         light = _without_schwa(found)
                         if ending in ("er", "ers", "est", "y"):  # gentler, wrinkly, adorably
                             found = light
