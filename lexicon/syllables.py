@@ -160,6 +160,10 @@ def _kindred(key: str, said: list[Reading]) -> frozenset[int]:
 
 def dictionary(key: str, lenient: bool = False) -> list[Reading]:
     """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
+    if key.endswith("'s") and key not in reviews():  # whose the thing is changes none of its counts
+        owner = dictionary(key[:-2], lenient)
+        if owner and owner[0].phones:
+            return _possessive(owner)
     said = pronunciations(key)
     if key.endswith("s's"):  # brooks's: the dictionary leaves some as they are without 's
         base = [p for p in pronunciations(key[:-2]) if p[-1] in ("S", "Z")]
@@ -327,7 +331,11 @@ def _unusual(text: str, key: str) -> bool:
 
 def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     """The readings of a plain key: dictionary, then its parts, then the estimate."""
+    if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
+        return _possessive(_resolve(plain(text)[:-2], lenient))
     found = dictionary(key, lenient)
+    if found and "-" in key and key not in reviews():  # life-threatening: three, and four
+        found = _distinct([*found, *_hyphenate(key, found)])
     if found:
         return _accented(text, found) if text and not text.isascii() else found
     if not key or not any(c.isascii() and c.isalnum() for c in key):
@@ -350,8 +358,6 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         return [(r.count, r.phones) for r in dictionary(base, lenient)]
 
     if "'" in key:
-        if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
-            return _possessive(_resolve(plain(text)[:-2], lenient))
         if _OKINA.fullmatch(key):  # O'ahu; Halema'uma'u, which no dictionary has
             return dictionary(key.replace("'", ""), lenient) or _sum(
                 (_word(part, lenient) for part in key.split("'")), "rule"
@@ -395,6 +401,13 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     return _accented(text, found) if text and not text.isascii() else found
 
 
+def _hyphenate(key: str, found: list[Reading]) -> list[Reading]:
+    """What the parts of a hyphenate of the dictionary may be said as, if it agrees with them."""
+    parts = [[r for r in dictionary(part) if r.source != "reviewed"] for part in key.split("-")]
+    total = _sum(parts, "rule") if all(parts) else []
+    return total if found[0].count in {r.count for r in total} else []
+
+
 def _span(parts: list[str]) -> list[Reading]:
     """Two names of days or months, shortened or not, with a dash between: from one to the other."""
     names = [abbreviations().get(f"{part}.", [(part.lower(),)])[0][0] for part in parts]
@@ -411,7 +424,11 @@ def _stuttered(part: str, word: str) -> bool:
 def _possessive(found: list[Reading]) -> list[Reading]:
     """Readings with the ending 's that their last sound asks for."""
     pieces = possessive([(r.count, r.phones) for r in found])
-    return [Reading(count, phones, "rule") for count, phones in pieces]
+    longer = [count - r.count for r, (count, phones) in zip(found, pieces, strict=True) if phones]
+    return [
+        Reading(count if phones or not longer else count + longer[0], phones, "rule")
+        for count, phones in pieces
+    ]
 
 
 def _romaji(bare: str) -> list[Reading]:
