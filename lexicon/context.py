@@ -38,6 +38,38 @@ ROMAN = re.compile(
 _DIGITS = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _ROMAN = re.compile(ROMAN.pattern + "(['\u2019]s)?")
 _FRACTION = re.compile(r"(\d{1,2})/(\d{1,2})|([\u00bc-\u00be\u2150-\u215e])")
+# English words that are none in foreign company, and how they are said there.
+_PHRASES = """
+mono no aware=awar\u00e9
+ave=av\u00e9 maria
+ave=av\u00e9 verum
+ave=av\u00e9 atque vale=val\u00e9
+sine=sin\u00e9 qua non
+dies=di\u00e9s irae
+cave=cav\u00e9 canem
+requiescat in pace=pac\u00e9
+et tu brute=brut\u00e9
+canes=can\u00e9s venatici
+"""
+# Of each phrase the word that gives it away.
+_TELLING = (
+    "aware",
+    "maria",
+    "verum",
+    "atque",
+    "qua",
+    "irae",
+    "canem",
+    "requiescat",
+    "tu",
+    "venatici",
+)
+FOREIGN: dict[str, list[tuple[int, list[str], str]]] = {}  # word: place in a phrase, phrase, said
+for _line in _PHRASES.strip().splitlines():
+    _phrase = [_word.partition("=") for _word in _line.split()]
+    for _place, (_key, _, _said) in enumerate(_phrase):
+        if _said:
+            FOREIGN.setdefault(_key, []).append((_place, [_word for _word, *_ in _phrase], _said))
 # What a chunk without its neighbours cannot settle: the forms below, or a name before a number.
 HINT = re.compile(
     r"(?=[A-Zcdefopv\d\u00bc-\u00be\u2150-\u215e])(?:"  # most places are passed at once
@@ -45,7 +77,8 @@ HINT = re.compile(
     r"|(?!I\b)[IVXLCDM]+\b"
     r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg"
     r"|[Oo]p|ca?|est|Apt|[Ee]xt|Ste|Tel)\.)"
-    r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])|a(?:pt\.|ware\b)|A(?:ware|WARE)\b"
+    r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])|apt\."
+    rf"|\b(?i:{'|'.join(_TELLING)})\b"
     r"|[$\u20ac\u00a3\u00a5\u20b9\u00a2\u2116\u00a7](?!\S)"  # 5 \u20ac
 )
 
@@ -73,8 +106,6 @@ def said(before: str, text: str, after: str) -> str:
     >>> said("Henry", "VIII", ""), said("", "Jan", "1"), said("1", "1/2", "cups")
     ('the-eighth', 'january', 'and-a-half')
     """
-    if before == "mono no":
-        return "awar\u00e9"
     if text in _MONTHS:
         dated = after[:1].isdigit() or (before[:1].isdigit() and len(before) <= 4)
         return _MONTHS[text] if dated else ""

@@ -72,7 +72,7 @@ TOKEN = re.compile(
     | (?:AT|[A-Z])(?:&[A-Z])+(?:{_A}?s)?(?![^\W_])    # Q&A  AT&T's
     | \d{_A}\d{{1,2}}(?:["\u201d\u2033]|{_A}{{2}})?(?!\w)  # 5'10"
     | [{re.escape(_CURRENCY)}]?\.(?<![\w.]\.)\d+%?    # .5  $.50
-    | (?:(?<![^\s(])[-{_SIGNS}])?                      # -5  >5  ~5
+    | (?:(?<![^\s(\["\u201c\u2018*])[-{_SIGNS}])?       # -5  >5  ~5
       (?:[{re.escape(_CURRENCY)}\u2116\u00a7]\s?|\#)?  # $5  $ 5  #1
       \d+(?:[.,:/]\d+)*                               # 1,000.50  10:30  24/7
       (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|{_L}*)  # 50%  1st  20\u00b0C  1950's
@@ -107,7 +107,6 @@ _STRAIGHT = str.maketrans(
         **{chr(0x2080 + n): str(n) for n in range(10)},  # H\u2082O
     }
 )
-_PATHOS = ["mono", "no"]  # and aware: a-wa-re
 _EDGES = frozenset(APOSTROPHES + INVISIBLE)
 _BRACKETS = dict.fromkeys(map(ord, "()"))
 _UNSEEN = dict.fromkeys(map(ord, INVISIBLE))
@@ -215,8 +214,10 @@ def _settled(found: list[Word]) -> list[Word]:
             before = found[place - 1].text if word.gap else ""
             after = found[place + 1] if place + 1 < len(found) else None
             follows = after.text if after is not None and after.gap else ""
-            if word.key == "aware" and [w.key for w in found[max(place - 2, 0) : place]] == _PATHOS:
-                before = "mono no"
             word = replace(word, said=context.said(before, word.text, follows))
+        for at, phrase, said in context.FOREIGN.get(word.key, ()):
+            company = found[max(place - at, 0) : place - at + len(phrase)]
+            if [w.key for w in company if w.line == word.line] == phrase:
+                word = replace(word, said=said)
         result.append(word)
     return result

@@ -381,7 +381,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         if text.isupper() and not _SAYABLE.fullmatch(bare):
             return names
         if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
-            if len(bare) < 16 and not text.isupper() and _NOISE.fullmatch(bare):
+            quiet = not text.isupper() or len(bare) > 4  # BZZZT
+            if len(bare) < 16 and quiet and _NOISE.fullmatch(bare):
                 return [Reading(1, None, "rule")]
             drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
             return [Reading(1, None, "rule")] if drawn and not text.isupper() else names
