@@ -1,7 +1,7 @@
 """Context: words whose neighbours decide how they are read: Henry VIII, Jan 1, 1 1/2, Dr. Who.
 
 Knows written forms and plain words, no characters and no pronunciations. normalize.py asks it for
-texts in which HINT finds something; most texts have nothing of the kind.
+texts that are hinted to hold some; most texts have nothing of the kind.
 """
 
 from __future__ import annotations
@@ -44,24 +44,23 @@ mono no aware=awar\u00e9
 ave=av\u00e9 maria
 ave=av\u00e9 verum
 ave=av\u00e9 atque vale=val\u00e9
-sine=sin\u00e9 qua non
 dies=di\u00e9s irae
 cave=cav\u00e9 canem
 requiescat in pace=pac\u00e9
 et tu brute=brut\u00e9
 canes=can\u00e9s venatici
 """
-# Of each phrase the word that gives it away.
+# Of each phrase a word that gives it away; signs of money, which may be parted from the sum.
 _TELLING = (
+    *"$\u20ac\u00a3\u00a5\u20b9\u00a2\u2116\u00a7",
     "aware",
     "maria",
     "verum",
     "atque",
-    "qua",
     "irae",
     "canem",
     "requiescat",
-    "tu",
+    "brute",
     "venatici",
 )
 FOREIGN: dict[str, list[tuple[int, list[str], str]]] = {}  # word: place in a phrase, phrase, said
@@ -78,9 +77,13 @@ HINT = re.compile(
     r"|(?:Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun|Mar|No|Nos|[Vv]ols?|[Ff]igs?|[Cc]h|pp?|pg"
     r"|[Oo]p|ca?|est|Apt|[Ee]xt|Ste|Tel)\.)"
     r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])|apt\."
-    rf"|\b(?i:{'|'.join(_TELLING)})\b"
-    r"|[$\u20ac\u00a3\u00a5\u20b9\u00a2\u2116\u00a7](?!\S)"  # 5 \u20ac
 )
+
+
+def hinted(text: str) -> bool:
+    """Whether a text holds, or a chunk of it may be, a word that its neighbours decide."""
+    low = text.lower()
+    return HINT.search(text) is not None or any(word in low for word in _TELLING)
 
 
 def roman(text: str) -> int:

@@ -203,7 +203,7 @@ def words(text: str) -> list[Word]:
             gap = before >= 0 and _SPACE.match(text, before, first) is not None
             result.append(Word(written, first, last, number, key, gap))
             before = last
-    return _settled(result) if context.HINT.search(text) else result
+    return _settled(result) if context.hinted(text) else result
 
 
 def _settled(found: list[Word]) -> list[Word]:
