@@ -75,7 +75,7 @@ TOKEN = re.compile(
     | (?:(?<![^\s(\["\u201c\u2018*])[-{_SIGNS}])?       # -5  >5  ~5
       (?:[{re.escape(_CURRENCY)}\u2116\u00a7]\s?|\#)?  # $5  $ 5  #1
       \d+(?:[.,:/]\d+)*                               # 1,000.50  10:30  24/7
-      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|{_L}*)  # 50%  1st  20\u00b0C  1950's
+      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|k?mi?/hr?\b|{_L}*)  # 50%  1st  20\u00b0C  1950's
       (?:[{_DASHES}]\d+(?:[.,:/]\d+)*{_L}*            # 1914\u20131918  9am-5pm
         |{_H}(?:{_L})+)*                              # 20-year-old
     | (?=[^\s.]{{1,60}}\.\w)                           # node.js  www.haiku.com
@@ -105,6 +105,7 @@ _STRAIGHT = str.maketrans(
         **dict.fromkeys(APOSTROPHES, "'"),
         **dict.fromkeys(HYPHENS + _DASH, "-"),
         **{chr(0x2080 + n): str(n) for n in range(10)},  # H\u2082O
+        **dict(zip("\u02b0\u02b3\u02e2\u1d48\u1d57\u207f", "hrsdtn", strict=True)),  # 1\u02e2\u1d57
     }
 )
 _EDGES = frozenset(APOSTROPHES + INVISIBLE)

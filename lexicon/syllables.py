@@ -465,6 +465,9 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
             return [r for r in found if r.count == most]
         return [Reading(most + 1, None, "rule")]
     if _FINAL_E.search(low):
+        one = dictionary(key_of(low[:-1])) if low.endswith("\u00e9s") else []
+        if one:  # ros\u00e9s, and no roses
+            return _accented(low[:-1], one)
         if found[0].source == "estimate":  # manqu\u00e9, as if it were manquay
             return _estimated(key_of(_FINAL_AY.sub("ay", low)))
         heard = [r for r in found if r.phones is None or _EY.search(" ".join(r.phones))]
@@ -478,6 +481,8 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
         if found[0].source == "estimate":
             found = _estimated(low)
         most = max(r.count for r in found)
+        if most == 1:  # co\u00f6p, and no coop
+            return [Reading(2, None, "rule")]
         if low.startswith("a\u00ebr") and found[0].phones and found[0].phones[1] == "R":
             # a\u00ebrial: air- today, a-er- of old
             return [*found, Reading(most + 1, None, "rule")]
