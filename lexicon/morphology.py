@@ -128,6 +128,8 @@ def apostrophes(key: str, look: Look) -> list[Part]:
     for whole in ("o'er", "e'er", "ne'er"):
         if key.startswith(whole) and len(key) > len(whole) + 1:
             return _joined(look(whole), look(key[len(whole) :]))
+    if key.endswith("'st"):  # see'st, giv'st
+        return look(key[:-3]) or look(f"{key[:-3]}e")
     if "'n'" in key:  # fish'n'chips
         first, _, second = key.partition("'n'")
         return _joined(_joined(look(first), [(1, ("AH0", "N"))]), look(second))
