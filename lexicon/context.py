@@ -44,7 +44,7 @@ mono no aware=awar\u00e9
 ave=av\u00e9 maria
 ave=av\u00e9 verum
 ave=av\u00e9 atque vale=val\u00e9
-dies=di\u00e9s irae
+dies=dee-ace irae
 cave=cav\u00e9 canem
 requiescat in pace=pac\u00e9
 et tu brute=brut\u00e9

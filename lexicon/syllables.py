@@ -377,13 +377,12 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     if not bare.isascii() or not bare.isalpha():
         return []
     if not any(c in "aeiouy" for c in bare) or (text.isupper() and 1 < len(text) <= 4):
+        if (not text.isupper() or len(bare) > 4) and len(bare) < 16 and _NOISE.fullmatch(bare):
+            return [Reading(1, None, "rule")]  # bzzt, BZZZT
         names = _sum((dictionary(name) for name in letters(bare)), "rule")
         if text.isupper() and not _SAYABLE.fullmatch(bare):
             return names
         if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
-            quiet = not text.isupper() or len(bare) > 4  # BZZZT
-            if len(bare) < 16 and quiet and _NOISE.fullmatch(bare):
-                return [Reading(1, None, "rule")]
             drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
             return [Reading(1, None, "rule")] if drawn and not text.isupper() else names
         return _distinct(names + _estimated(bare))
