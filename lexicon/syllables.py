@@ -161,9 +161,9 @@ def _kindred(key: str, said: list[Reading]) -> frozenset[int]:
 def dictionary(key: str, lenient: bool = False) -> list[Reading]:
     """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
     if key.endswith("'s") and key not in reviews():  # whose the thing is changes none of its counts
-        owner = dictionary(key[:-2], lenient)
-        if owner and owner[0].phones:
-            return _possessive(owner)
+        whole = _possessive(dictionary(key[:-2], lenient))
+        if len({r.count for r in whole}) > 1:
+            return whole
     said = pronunciations(key)
     if key.endswith("s's"):  # brooks's: the dictionary leaves some as they are without 's
         base = [p for p in pronunciations(key[:-2]) if p[-1] in ("S", "Z")]
