@@ -1,7 +1,7 @@
 """Context: words whose neighbours decide how they are read: Henry VIII, Jan 1, 1 1/2, Dr. Who.
 
 Knows written forms and plain words, no characters and no pronunciations. normalize.py asks it for
-texts in which HINT finds something; most texts have nothing of the kind.
+texts that are hinted to hold some; most texts have nothing of the kind.
 """
 
 from __future__ import annotations
@@ -38,6 +38,37 @@ ROMAN = re.compile(
 _DIGITS = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _ROMAN = re.compile(ROMAN.pattern + "(['\u2019]s)?")
 _FRACTION = re.compile(r"(\d{1,2})/(\d{1,2})|([\u00bc-\u00be\u2150-\u215e])")
+# English words that are none in foreign company, and how they are said there.
+_PHRASES = """
+mono no aware=awar\u00e9
+ave=av\u00e9 maria
+ave=av\u00e9 verum
+ave=av\u00e9 atque vale=val\u00e9
+dies=dee-ace irae
+cave=cav\u00e9 canem
+requiescat in pace=pac\u00e9
+et tu brute=brut\u00e9
+canes=can\u00e9s venatici
+"""
+# Of each phrase a word that gives it away; signs of money, which may be parted from the sum.
+_TELLING = (
+    *"$\u20ac\u00a3\u00a5\u20b9\u00a2\u2116\u00a7",
+    "aware",
+    "maria",
+    "verum",
+    "atque",
+    "irae",
+    "canem",
+    "requiescat",
+    "brute",
+    "venatici",
+)
+FOREIGN: dict[str, list[tuple[int, list[str], str]]] = {}  # word: place in a phrase, phrase, said
+for _line in _PHRASES.strip().splitlines():
+    _phrase = [_word.partition("=") for _word in _line.split()]
+    for _place, (_key, _, _said) in enumerate(_phrase):
+        if _said:
+            FOREIGN.setdefault(_key, []).append((_place, [_word for _word, *_ in _phrase], _said))
 # What a chunk without its neighbours cannot settle: the forms below, or a name before a number.
 HINT = re.compile(
     r"(?=[A-Zcdefopv\d\u00bc-\u00be\u2150-\u215e])(?:"  # most places are passed at once
@@ -47,6 +78,12 @@ HINT = re.compile(
     r"|[Oo]p|ca?|est|Apt|[Ee]xt|Ste|Tel)\.)"
     r"|\d/\d|[\u00bc-\u00be\u2150-\u215e])|apt\."
 )
+
+
+def hinted(text: str) -> bool:
+    """Whether a text holds, or a chunk of it may be, a word that its neighbours decide."""
+    low = text.lower()
+    return HINT.search(text) is not None or any(word in low for word in _TELLING)
 
 
 def roman(text: str) -> int:

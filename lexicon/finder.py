@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from .context import HINT
+from .context import hinted
 from .form import HAIKU, Form
 from .normalize import words
 from .syllables import syllables
@@ -81,14 +81,14 @@ def _stream(source: Iterable[str]) -> Iterator[tuple[Piece | None, int, bool]]:
         if not line.strip():
             yield None, offset, True
         at = 0
-        hint = HINT.search(line) is not None
+        hint = hinted(line)
         held: tuple[Piece, int, bool] | None = None
         for chunk in line.split():
             at = line.index(chunk, at)
             start = offset + at
             at += len(chunk)
             pieces = _memo.get(chunk)
-            if hint and HINT.search(chunk):
+            if hint and hinted(chunk):
                 pieces = _pieces(chunk, line, start - offset)
             elif pieces is None:
                 pieces = _pieces(chunk)

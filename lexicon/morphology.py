@@ -112,10 +112,15 @@ def possessive(parts: list[Part]) -> list[Part]:
     return _inflected(parts, _voiced_s)
 
 
+def _with_g(word: str, look: Look) -> list[Part]:
+    """A word, or the one it is short for: somethin in somethin'll."""
+    return look(word) or (look(word + "g") if word.endswith("in") else [])
+
+
 def apostrophes(key: str, look: Look) -> list[Part]:
     """Possessives, contractions, dropped g and elisions of words the dictionary has."""
     if key.endswith("'s"):
-        return possessive(look(key[:-2]))
+        return possessive(_with_g(key[:-2], look))
     if key.endswith("s'"):
         return look(key[:-1])
     if key.endswith("in'"):
@@ -123,12 +128,14 @@ def apostrophes(key: str, look: Look) -> list[Part]:
     for whole in ("o'er", "e'er", "ne'er"):
         if key.startswith(whole) and len(key) > len(whole) + 1:
             return _joined(look(whole), look(key[len(whole) :]))
+    if key.endswith("'st"):  # see'st, giv'st
+        return look(key[:-3]) or look(f"{key[:-3]}e")
     if "'n'" in key:  # fish'n'chips
         first, _, second = key.partition("'n'")
         return _joined(_joined(look(first), [(1, ("AH0", "N"))]), look(second))
     for ending, tail in _CONTRACTED.items():
         if key.endswith(ending) and len(key) > len(ending):
-            base = look(key[: -len(ending)])
+            base = _with_g(key[: -len(ending)], look)
             if ending == "'d":
                 past = look(key[:-2] + "ed") or look(key[:-2] + "d")
                 if past:
@@ -233,7 +240,7 @@ def inflections(word: str, look: Look) -> list[Part]:
             for base in _bases(word, ending):
                 found = _silent_e(base, word, ending, look(base))
                 if found:
-                    if base.endswith("le") and not word.startswith(base):
+                    if base.endswith("le") and (ending[0] == "e" or not word.startswith(base)):
                         light = _without_schwa(found)
                         if ending in ("er", "ers", "est", "y"):  # gentler, wrinkly, adorably
                             found = light

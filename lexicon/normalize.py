@@ -21,6 +21,7 @@ _LEADING = """
 'tis 'twas 'twere 'twill 'twould 'til 'till 'em 'cause 'round 'neath 'gainst 'bout 'cross
 'mid 'midst 'mongst 'tween 'tho 'nother 'fraid 'n 'cuz 'ere 'ave 'ome 'im 'er 'pon 'scape
 'bye 'course 'kay 'mum 'nuff 'nam 'prentice 'sup 'tude 'tisn't 'twasn't 'tain't 'twon't
+'twouldn't 'tweren't
 """
 LEADING = frozenset(_LEADING.split())
 _TRAILING = """
@@ -38,6 +39,7 @@ _STROKES = r"w/(?:out|o)?|b/c|c/o|n/a|k?m/h|m/s|mi/h|I/O|A/C|N/A"
 MONTHS_AND_DAYS = (
     "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Mon|Tues?|Wed|Thu|Thurs|Fri|Sat|Sun"
 )
+SPAN = f"{MONTHS_AND_DAYS}|May|June|July"  # Mon\u2013Fri, Mar\u2013May
 
 _SUFFIXES = "js|py|md|txt|html?|css|php|rb|rs|ts|json|ya?ml|com|org|net|io|edu|gov|dev|co|uk|exe"
 
@@ -48,6 +50,7 @@ _MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u0e3
 _L = r"(?:[^\W_][" + _MARKS + re.escape(INVISIBLE) + r"]*)"
 _R = "[^\\W\\d_]"  # a letter and no figure
 _CURRENCY = "$\u20ac\u00a3\u00a5\u20b9"
+_SIGNS = "\u2212\u00b1<>\u2264\u2265~\u2248"  # before a figure
 _DASHES = re.escape(HYPHENS + "\u2013")
 _AFTER = re.escape("%\u2030\u00a2" + _CURRENCY)
 
@@ -61,6 +64,7 @@ TOKEN = re.compile(
       (?:[^\W\d_]\.){{2,}}(?:[^\W\d_](?![^\W_]))?     # a.m.  U.S.A.  e.g
     | (?:{TITLES})\.(?!\.)                            # Dr.  etc.
     | (?:{MONTHS_AND_DAYS})\.(?=,|\s+\d)             # Dec. 3
+    | (?:{SPAN})[{_DASHES}](?:{SPAN})(?![^\W_])     # Mon\u2013Fri
     | (?=[NVFCOSTAEnvfcpoae]\w{{0,3}}\.)           # No. 5  vol. IV  apt. 3
       (?:{_NUMBERED})\.(?=\s*(?:\d|[IVX]{{2,}}\b))
     | (?=..?/)(?:{_STROKES})(?![^\W_])              # w/o
@@ -68,9 +72,10 @@ TOKEN = re.compile(
     | (?:AT|[A-Z])(?:&[A-Z])+(?:{_A}?s)?(?![^\W_])    # Q&A  AT&T's
     | \d{_A}\d{{1,2}}(?:["\u201d\u2033]|{_A}{{2}})?(?!\w)  # 5'10"
     | [{re.escape(_CURRENCY)}]?\.(?<![\w.]\.)\d+%?    # .5  $.50
-    | (?:(?<![^\s(])[-\u2212])?                        # -5
-      [{re.escape(_CURRENCY)}#]?\d+(?:[.,:/]\d+)*     # $1,000.50  10:30  24/7  #1
-      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|{_L}*)  # 50%  1st  20\u00b0C  1950's
+    | (?:(?<![^\s(\["\u201c\u2018*])[-{_SIGNS}])?       # -5  >5  ~5
+      (?:[{re.escape(_CURRENCY)}\u2116\u00a7]\s?|\#)?  # $5  $ 5  #1
+      \d+(?:[.,:/]\d+)*                               # 1,000.50  10:30  24/7
+      (?:[{_AFTER}]|[\u00b0\u00ba]{_L}?|{_A}s\b|k?mi?/hr?\b|{_L}*)  # 50%  1st  20\u00b0C  1950's
       (?:[{_DASHES}]\d+(?:[.,:/]\d+)*{_L}*            # 1914\u20131918  9am-5pm
         |{_H}(?:{_L})+)*                              # 20-year-old
     | (?=[^\s.]{{1,60}}\.\w)                           # node.js  www.haiku.com
@@ -81,6 +86,7 @@ TOKEN = re.compile(
       (?:\+\+|\#(?!\w))?                              # C++  C#
       {_A}?                                           # goin'  birds'
     )
+    | (?<=\d\s)[{re.escape(_CURRENCY)}\u00a2](?![^\W_])  # 5 \u20ac
     | (?<![&+=@%])[&+=@%](?![&+=@%])                    # one: a ruler ===== says nothing
   | [\u00b0\u00bc-\u00be\u2150-\u215e\u00d7\u00f7\u266d-\u266f]  # a degree, a half, times, flat
     """,
@@ -99,6 +105,7 @@ _STRAIGHT = str.maketrans(
         **dict.fromkeys(APOSTROPHES, "'"),
         **dict.fromkeys(HYPHENS + _DASH, "-"),
         **{chr(0x2080 + n): str(n) for n in range(10)},  # H\u2082O
+        **dict(zip("\u02b0\u02b3\u02e2\u1d48\u1d57\u207f", "hrsdtn", strict=True)),  # 1\u02e2\u1d57
     }
 )
 _EDGES = frozenset(APOSTROPHES + INVISIBLE)
@@ -183,7 +190,8 @@ def words(text: str) -> list[Word]:
             first, last = match.span()
             written = match.group()
             key = key_of(written)
-            if not key or written[0] in "<:" or (written[0] == "&" and written[-1] == ";"):
+            mark = written[0] == "<" and not written.strip("<3").isdigit()  # <3, and no <30
+            if not key or mark or written[0] == ":" or (written[0] == "&" and written[-1] == ";"):
                 continue
             # A leading quotation mark is no part of the word unless the key kept it.
             quoted = False
@@ -196,7 +204,7 @@ def words(text: str) -> list[Word]:
             gap = before >= 0 and _SPACE.match(text, before, first) is not None
             result.append(Word(written, first, last, number, key, gap))
             before = last
-    return _settled(result) if context.HINT.search(text) else result
+    return _settled(result) if context.hinted(text) else result
 
 
 def _settled(found: list[Word]) -> list[Word]:
@@ -208,5 +216,9 @@ def _settled(found: list[Word]) -> list[Word]:
             after = found[place + 1] if place + 1 < len(found) else None
             follows = after.text if after is not None and after.gap else ""
             word = replace(word, said=context.said(before, word.text, follows))
+        for at, phrase, said in context.FOREIGN.get(word.key, ()):
+            company = found[max(place - at, 0) : place - at + len(phrase)]
+            if [w.key for w in company if w.line == word.line] == phrase:
+                word = replace(word, said=said)
         result.append(word)
     return result

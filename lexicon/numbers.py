@@ -29,6 +29,7 @@ _MONEY = {
     "$": ("dollar", "cent"), "\u20ac": ("euro", "cent"), "\u00a3": ("pound", "penny"),
     "\u00a5": ("yen", ""), "\u20b9": ("rupee", ""),
 }  # fmt: skip
+_DIGITS = frozenset({*_ONES[:10], "oh"})
 MAX_DIGITS = 18
 MAX_WAYS = 24
 
@@ -101,6 +102,11 @@ def integer(digits: str) -> list[Said]:
     if odd and not year:
         ways += _spelled(digits)
     return list(dict.fromkeys(ways))
+
+
+def amount(ways: list[Said]) -> list[Said]:
+    """Of the ways to say a figure, those before what it counts: none digit by digit."""
+    return [way for way in ways if len(way) < 3 or not _DIGITS.issuperset(way)] or ways
 
 
 def ordinal(said: Said) -> Said:
@@ -211,10 +217,12 @@ def figure(text: str) -> list[Said]:
         return _fraction(body) if "/" in body else _decimal(body)
     unit, small = _MONEY[sign]
     match = re.fullmatch(r"([\d,]+)\.(\d\d)", body)
+    named: list[Said]
     if match is None:
-        return _join(_decimal(body), [(unit if body == "1" or unit == "yen" else unit + "s",)])
+        named = [(unit if body == "1" or unit == "yen" else unit + "s",)]
+        return _join(amount(_decimal(body)), named)
     whole = _decimal(match[1])
-    named: list[Said] = [(unit if match[1] == "1" else unit + "s",)]
+    named = [(unit if match[1] == "1" else unit + "s",)]
     if match[2] == "00":
         return _join(whole, named)
     cents = _join(integer(str(int(match[2]))))

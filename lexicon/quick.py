@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .context import HINT
+from .context import hinted
 from .form import Form
 from .normalize import words
 from .rhyme import Sound, compare, sounds
@@ -62,7 +62,7 @@ def _analyse(chunk: str) -> Chunk:
     bits, usual, last = _counted(chunk)
     counts = tuple(n for n in range(bits.bit_length()) if bits >> n & 1)
     result: Chunk = (counts[0] if len(counts) == 1 else -1, counts, usual, last)
-    if HINT.search(chunk):
+    if hinted(chunk):
         result = (_ASK, *result[1:])
     if len(chunk) <= MAX_CHUNK:
         if len(_memo) > MEMO_LIMIT:
@@ -74,7 +74,8 @@ def _analyse(chunk: str) -> Chunk:
 def _end(word: str) -> End:
     """How a written word rhymes, kept."""
     heard = sounds(word)
-    end = (words(word)[0].key, heard, frozenset(part for part, _ in heard))
+    alone = words(word)  # a sign of money is no word but after a figure
+    end = (alone[0].key if alone else word, heard, frozenset(part for part, _ in heard))
     if len(_ends) > MEMO_LIMIT:
         _ends.clear()
     _ends[word] = end

@@ -13,7 +13,17 @@ from pathlib import Path
 
 from .context import ROMAN, roman
 from .normalize import plain
-from .numbers import MAX_WAYS, Said, cardinal, decade, figure, integer, named_fraction, ordinal
+from .numbers import (
+    MAX_WAYS,
+    Said,
+    amount,
+    cardinal,
+    decade,
+    figure,
+    integer,
+    named_fraction,
+    ordinal,
+)
 
 DATA = Path(__file__).with_name("data") / "abbreviations.tsv"
 
@@ -30,6 +40,30 @@ _SYMBOLS: dict[str, list[Said]] = {
     "\u266e": [("natural",)],
     "\u00d7": [("times",), ("by",)],
     "\u00f7": [("divided", "by"), ("over",)],
+    "$": [("dollars",)],
+    "\u20ac": [("euros",)],
+    "\u00a3": [("pounds",)],
+    "\u00a5": [("yen",)],
+    "\u20b9": [("rupees",)],
+    "\u00a2": [("cents",)],
+}
+# What is said of a sign before a figure; before a tilde's perhaps nothing.
+_BEFORE_FIGURE: dict[str, list[Said]] = {
+    "#": [("number",)],
+    "\u2116": [("number",)],
+    "\u00a7": [("section",)],
+    "\u00b1": [("plus", "or", "minus")],
+    ">": [("greater", "than"), ("more", "than"), ("over",)],
+    "<": [("less", "than"), ("under",)],
+    "\u2265": [("at", "least"), ("greater", "than", "or", "equal", "to")],
+    "\u2264": [("at", "most"), ("less", "than", "or", "equal", "to")],
+    "~": [("about",), ("roughly",), ()],
+    "\u2248": [("about",), ("roughly",)],
+}
+_POWERS: dict[str, list[Said]] = {
+    "\u00b2": [("squared",)],
+    "\u00b3": [("cubed",)],
+    **{chr(0x2070 + n): [("to", "the", *ordinal(cardinal(n)))] for n in range(4, 10)},
 }
 _PARTS: dict[str, list[Said]] = {
     "\u00bd": [("half",), ("one", "half"), ("a", "half")],
@@ -57,6 +91,7 @@ _AFTER_FIGURE: dict[str, list[Said]] = {
     "in": [("inches",), ("inch",)], "mi": [("miles",)], "ha": [("hectares",)],
     "hp": [("horse", "power"), ("aitch", "pee")],
 }  # fmt: skip
+_UNITS = frozenset({"%", "b", "g", "h", "ha", "hp", "in", "l", "mi", "w"})  # no 747s, no 500k
 LETTERS = {
     "a": "ay", "b": "bee", "c": "see", "d": "dee", "e": "ee", "f": "ef", "g": "gee", "h": "aitch",
     "i": "eye", "j": "jay", "k": "kay", "l": "el", "m": "em", "n": "en", "o": "oh", "p": "pee",
@@ -110,13 +145,17 @@ def _figure(text: str) -> list[Said]:
         return _product(ways, [("thousand",)]) + _product(figure(match[1][1:]), [("kay",)])
     if low in ("am", "pm") and "." in match[1]:  # 7.30pm
         ways = ways + figure(match[1].replace(".", ":"))
+    if low in _UNITS:
+        ways = amount(ways)
     if low in _AFTER_FIGURE:
         return _product(ways, _AFTER_FIGURE[low])
+    if rest in _POWERS:  # 10\u00b2
+        return _product(ways, _POWERS[rest])
     if low[:1] in ("\u00b0", "\u00ba"):  # people take the ordinal sign for the degree's
         after: list[Said] = [(), ("celsius",), ("fahrenheit",), letters(low[1:])]
         return _product(_product(ways, _SYMBOLS["\u00b0"]), after if low[1:] else [()])
     if low in abbreviations():
-        return _product(ways, abbreviations()[low])
+        return _product(amount(ways), abbreviations()[low])
     return _product(ways, spoken(rest.lstrip("-")) or _runs(rest)) if rest else ways
 
 
@@ -152,8 +191,10 @@ def spoken(written: str) -> list[Said]:
     power = _POWER.fullmatch(text)
     if power and text not in abbreviations():
         return [(*letters(power[1]), "squared" if power[2] == "\u00b2" else "cubed")]
-    if text[:1] == "#" and text[1:2].isdigit():  # #1
-        return _product([("number",)], _figure(text[1:]))
+    if text[1:2].isspace() and text[2:3].isdigit():  # $ 5
+        text = text[0] + text[2:]
+    if text[:1] in _BEFORE_FIGURE and (text[1:2].isdigit() or text[2:3].isdigit()):  # #1, >$5
+        return _product(_BEFORE_FIGURE[text[0]], _figure("".join(text[1:].split())))
     if text[:1] in ("-", "\u2212") and text[1:]:  # minus five; with a plain dash perhaps just five
         unsigned = _figure(text[1:])
         signed = _product([("minus",), ("negative",)], unsigned)

@@ -16,7 +16,7 @@ from pathlib import Path
 from . import rules
 from .context import ROMAN
 from .morphology import Part, apostrophes, compound, inflections, possessive, squeezed
-from .normalize import key_of, plain
+from .normalize import SPAN, key_of, plain
 from .pronunciations import Phones, pronunciations, vowels
 from .spoken import abbreviations, letters, spoken
 
@@ -27,6 +27,7 @@ SOURCES = ("dictionary", "reviewed", "rule", "estimate", "user", "uncountable")
 _MEMO_LIMIT = 50_000  # words kept, about 1 KB each: more than any text uses often
 MAX_WORD = 1000  # letters; what is longer is no word
 LIKELY = 0.1  # an estimated count less likely than this is left out
+_SPAN = re.compile(SPAN)
 _SPLIT = re.compile(r"[-/\u2010\u2011]+")
 _ED = re.compile("[\u00e8\u00e9\u00eb]d$")
 _FINAL_E = re.compile("(?!\u00e8s$)[\u00e9\u00e8\u00ea\u00eb](es|s|e)?$")
@@ -159,6 +160,10 @@ def _kindred(key: str, said: list[Reading]) -> frozenset[int]:
 
 def dictionary(key: str, lenient: bool = False) -> list[Reading]:
     """The readings of a plain key that dictionary, reviewed list and rules give; [] if unknown."""
+    if key.endswith("'s") and key not in reviews():  # whose the thing is changes none of its counts
+        whole = _possessive(dictionary(key[:-2], lenient))
+        if len({r.count for r in whole}) > 1:
+            return whole
     said = pronunciations(key)
     if key.endswith("s's"):  # brooks's: the dictionary leaves some as they are without 's
         base = [p for p in pronunciations(key[:-2]) if p[-1] in ("S", "Z")]
@@ -294,6 +299,9 @@ def _resolve(word: str, lenient: bool) -> list[Reading]:
         found = dictionary(key, lenient)
         if found and (key in _NAMES_IN_S or not pronunciations(key[:-1])):
             return _distinct(found + _possessive(found))
+    if text.endswith(("x'", "z'")) and text[0].isupper():  # Marx', or Marxes
+        found = _word(key, lenient)
+        return _distinct(found + _possessive(found))
     if text.endswith("ss'"):  # the boss'
         found = dictionary(key, lenient)
         if found:
@@ -323,7 +331,11 @@ def _unusual(text: str, key: str) -> bool:
 
 def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
     """The readings of a plain key: dictionary, then its parts, then the estimate."""
+    if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
+        return _possessive(_resolve(plain(text)[:-2], lenient))
     found = dictionary(key, lenient)
+    if found and "-" in key and key not in reviews():  # life-threatening: three, and four
+        found = _distinct([*found, *_hyphenate(key, found)])
     if found:
         return _accented(text, found) if text and not text.isascii() else found
     if not key or not any(c.isascii() and c.isalnum() for c in key):
@@ -336,6 +348,8 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         ]
         if not all(several):
             return []
+        if len(parts) == 2 and _SPAN.fullmatch(parts[0]) and _SPAN.fullmatch(parts[1]):
+            return _distinct([*_span(parts), *_sum(several, None)])  # Mon-Fri
         if _RANGE.fullmatch(key):  # nine to five
             several.insert(1, [Reading(0, (), "dictionary"), *dictionary("to")])
         return _sum(several, None)
@@ -344,8 +358,6 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         return [(r.count, r.phones) for r in dictionary(base, lenient)]
 
     if "'" in key:
-        if key.endswith("'s") and not text.isascii():  # bless\u00e8d's
-            return _possessive(_resolve(plain(text)[:-2], lenient))
         if _OKINA.fullmatch(key):  # O'ahu; Halema'uma'u, which no dictionary has
             return dictionary(key.replace("'", ""), lenient) or _sum(
                 (_word(part, lenient) for part in key.split("'")), "rule"
@@ -353,20 +365,24 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         pieces = apostrophes(key, look)
         if pieces:
             return [Reading(count, phones, "rule") for count, phones in pieces]
+        if key.endswith("in'"):  # ticklin'
+            return _word(f"{key[:-1]}g", lenient)
     for base in squeezed(key):
         found = dictionary(base, lenient) if base not in ("s", "ss") else []  # a hiss
         if found:
             return [replace(r, source="rule") for r in found]
+    if any(c in "aeiouy" for c in key):  # sloooshy, which no dictionary has
+        *_, key = (key, *squeezed(key))
     bare = key.replace("'", "")
     if not bare.isascii() or not bare.isalpha():
         return []
     if not any(c in "aeiouy" for c in bare) or (text.isupper() and 1 < len(text) <= 4):
+        if (not text.isupper() or len(bare) > 4) and len(bare) < 16 and _NOISE.fullmatch(bare):
+            return [Reading(1, None, "rule")]  # bzzt, BZZZT
         names = _sum((dictionary(name) for name in letters(bare)), "rule")
         if text.isupper() and not _SAYABLE.fullmatch(bare):
             return names
         if len(set(bare)) == 1 or not any(c in "aeiouy" for c in bare):
-            if len(bare) < 16 and not text.isupper() and _NOISE.fullmatch(bare):
-                return [Reading(1, None, "rule")]
             drawn = any(bare[i] == bare[i + 1] == bare[i + 2] for i in range(len(bare) - 2))
             return [Reading(1, None, "rule")] if drawn and not text.isupper() else names
         return _distinct(names + _estimated(bare))
@@ -375,13 +391,28 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
         pieces = compound(bare, look)
         if pieces:
             likely = {count for count, chance in estimate(bare) if chance >= 0.02}
-            pieces = [part for part in pieces if part[0] in likely]
+            # fireant: what one part may be said as, the whole may, if any of it is likely
+            pieces = pieces if any(count in likely for count, _ in pieces) else []
     found = _distinct([Reading(count, phones, "rule") for count, phones in pieces])
     if not found and "'" not in key and (not text or _NO_ACCENT.fullmatch(plain(text).lower())):
         likely = {count for count, chance in estimate(bare) if chance >= 0.02}
-        found = [reading for reading in _romaji(bare) if reading.count in likely]
+        sure = _JAPAN.search(bare) is not None  # hatsuhinode
+        found = [reading for reading in _romaji(bare) if sure or reading.count in likely]
     found = found or _estimated(bare)
     return _accented(text, found) if text and not text.isascii() else found
+
+
+def _hyphenate(key: str, found: list[Reading]) -> list[Reading]:
+    """What the parts of a hyphenate of the dictionary may be said as, if it agrees with them."""
+    parts = [[r for r in dictionary(part) if r.source != "reviewed"] for part in key.split("-")]
+    total = _sum(parts, "rule") if all(parts) else []
+    return total if found[0].count in {r.count for r in total} else []
+
+
+def _span(parts: list[str]) -> list[Reading]:
+    """Two names of days or months, shortened or not, with a dash between: from one to the other."""
+    names = [abbreviations().get(f"{part}.", [(part.lower(),)])[0][0] for part in parts]
+    return _sum((dictionary(name) for name in (names[0], "to", names[1])), "rule")
 
 
 def _stuttered(part: str, word: str) -> bool:
@@ -394,7 +425,11 @@ def _stuttered(part: str, word: str) -> bool:
 def _possessive(found: list[Reading]) -> list[Reading]:
     """Readings with the ending 's that their last sound asks for."""
     pieces = possessive([(r.count, r.phones) for r in found])
-    return [Reading(count, phones, "rule") for count, phones in pieces]
+    longer = [count - r.count for r, (count, phones) in zip(found, pieces, strict=True) if phones]
+    return [
+        Reading(count if phones or not longer else count + longer[0], phones, "rule")
+        for count, phones in pieces
+    ]
 
 
 def _romaji(bare: str) -> list[Reading]:
@@ -430,6 +465,9 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
             return [r for r in found if r.count == most]
         return [Reading(most + 1, None, "rule")]
     if _FINAL_E.search(low):
+        one = dictionary(key_of(low[:-1])) if low.endswith("\u00e9s") else []
+        if one:  # ros\u00e9s, and no roses
+            return _accented(low[:-1], one)
         if found[0].source == "estimate":  # manqu\u00e9, as if it were manquay
             return _estimated(key_of(_FINAL_AY.sub("ay", low)))
         heard = [r for r in found if r.phones is None or _EY.search(" ".join(r.phones))]
@@ -443,6 +481,8 @@ def _accented(text: str, found: list[Reading]) -> list[Reading]:
         if found[0].source == "estimate":
             found = _estimated(low)
         most = max(r.count for r in found)
+        if most == 1:  # co\u00f6p, and no coop
+            return [Reading(2, None, "rule")]
         if low.startswith("a\u00ebr") and found[0].phones and found[0].phones[1] == "R":
             # a\u00ebrial: air- today, a-er- of old
             return [*found, Reading(most + 1, None, "rule")]
