@@ -154,7 +154,9 @@ def _kindred(key: str, said: list[Reading]) -> frozenset[int]:
             added = reviews()[base].add
             usual = pronunciations(base)
             if added and usual:
-                return frozenset(said[0].count + n - vowels(usual[0]) for n in added)
+                begun = [p for p in usual if said[0].phones and said[0].phones[: len(p)] == p]
+                own = vowels((begun or usual)[0])  # averages ends what average as two begins
+                return frozenset(said[0].count + n - own for n in added)
     return frozenset()
 
 
