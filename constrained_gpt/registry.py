@@ -56,7 +56,7 @@ REGISTRY: Mapping[str, Source] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
     "smollm2-haiku": Source(
-        "SmolLM2 tuned on haiku, knows its syllables, 4 MB",
+        "SmolLM2 tuned on haiku, knows its syllables, 10 MB",
         "Apache-2.0",
         package="constrained_gpt",
         file="data/smollm2-haiku.safetensors",
