@@ -45,8 +45,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     scratch.open("xb").close()  # with the rights that the umask gives, as any other file
+    rights = scratch.stat().st_mode
     try:
         yield scratch
+        scratch.chmod(rights)  # a library may have put a file of its own there
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

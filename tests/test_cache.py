@@ -140,4 +140,9 @@ def test_what_is_written_whole_has_the_rights_of_any_file(tmp_path: Path) -> Non
     with cache.written_whole(tmp_path / "whole") as scratch:
         scratch.write_bytes(b"all of it")
     assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "whole"]
+    with cache.written_whole(tmp_path / "theirs") as scratch:  # safetensors renames its own file
+        other = tmp_path / "private"
+        other.touch(0o600)
+        other.replace(scratch)
+    assert (tmp_path / "theirs").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "theirs", "whole"]
