@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gc
 import math
 import os
 import signal
@@ -269,6 +270,7 @@ class Crew:
     def part(self) -> None:
         """The run is over."""
         if self.size > 1:
+            gc.collect()  # a model that outlives its group may abort the process when that ends
             torch.distributed.destroy_process_group()
 
 
