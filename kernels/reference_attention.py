@@ -21,7 +21,7 @@ def decode_attention(
     lengths: np.ndarray,
     slots: np.ndarray | None = None,
     *,
-    alone: bool = True,
+    alone: bool = False,
 ) -> np.ndarray:
     """As `attention.decode_attention`: one row and one head at a time, the whole softmax at
     once."""

@@ -142,10 +142,7 @@ def apostrophes(key: str, look: Look) -> list[Part]:
                     return [min(past, key=lambda part: part[0])]
                 return _inflected(base, lambda p: ("AH0", "D") if p[-1] in "TD" else ("D",))
             found = _inflected(base, lambda p, tail=tail: _contract(p, tail))  # type: ignore[misc]
-            if ending in (
-                "'ll",
-                "'ve",
-            ):  # Mary'll, gonna've: after a weak vowel its own may be kept
+            if ending in ("'ll", "'ve"):  # Mary'll: after a weak vowel its own may be kept
                 weak = [part for part in base if part[1] and part[1][-1][-1] == "0"]
                 found += _with([part for part in weak if part[0] > 1], tail)
             return found

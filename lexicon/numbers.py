@@ -226,13 +226,10 @@ def figure(text: str) -> list[Said]:
     if match[2] == "00":
         return _join(whole, named)
     cents = _join(integer(str(int(match[2]))))
-    alone = (
-        _join(cents, [("pence" if small == "penny" else small + "s",)]) if match[1] == "0" else []
-    )
+    small_sum: list[Said] = [("pence" if small == "penny" else small + "s",)]
+    alone = _join(cents, small_sum) if match[1] == "0" else []  # $0.99: ninety-nine cents
     return (
         alone
         + _join(whole, [(), named[0]], _pair(match[2]))
-        + _join(
-            whole, named, [(), ("and",)], cents, [("pence" if small == "penny" else small + "s",)]
-        )
+        + _join(whole, named, [(), ("and",)], cents, small_sum)
     )

@@ -6,32 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import network
 
-from constrained_gpt.checkpoint import Checkpoint, load
+from constrained_gpt.checkpoint import load
 from constrained_gpt.checkpoint_adapter import save_adapter
 from constrained_gpt.export import to_folder
 from constrained_gpt.finetune import lora
 from constrained_gpt.finetune.train import build
-from constrained_gpt.model import GPT, GPTConfig
-from constrained_gpt.tokenizer import Tokenizer
+from constrained_gpt.model_config import GPTConfig
 
 ALPHA = 6.0
 
 
-def save_base(folder: Path, tied: bool) -> None:
-    config = GPTConfig(64, 50304, 2, 2, 16, tied=tied)
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        model = GPT(config)
-        for p in model.parameters():
-            torch.nn.init.normal_(p, std=0.2)
-    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    to_folder(Checkpoint(config, arrays, Tokenizer.gpt2(), "random", "tags"), folder)
-
-
 @pytest.mark.parametrize("tied", [True, False])
 def test_added_in_an_adapted_model_is_a_plain_one(tied: bool, tmp_path: Path) -> None:
-    save_base(tmp_path / "base", tied)
+    config = GPTConfig(64, 50304, 2, 2, 16, tied=tied)
+    to_folder(network(config), tmp_path / "base")
     model, _ = build(tmp_path / "base")
     ids = torch.arange(12).reshape(2, 6)
     before = model(ids)
