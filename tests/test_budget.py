@@ -12,6 +12,7 @@ import torch
 import toy
 
 from constrained_gpt.checkpoint_common import Checkpoint
+from constrained_gpt.corpus.teacher import Recorder
 from constrained_gpt.decoding import STRATEGIES, Options, Path
 from constrained_gpt.decoding.batch import Batch
 from constrained_gpt.decoding.stream import sample_lines
@@ -211,6 +212,13 @@ def test_what_was_learned_is_used_on_every_path(
     assert [t if t >= 0 else 0 for t in joined][: len(lines[0])] == sliced[0].tokens[
         : len(lines[0])
     ]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_recorded_teacher_is_told_where_it_stands(strategy: str, long_lattice: Lattice) -> None:
+    engine = ENGINES["float32"](checkpoint(LEARNED))
+    recorded = write(Recorder(engine, 4), long_lattice, strategy)
+    assert [p.tokens for p in recorded] == [p.tokens for p in write(engine, long_lattice, strategy)]
 
 
 def whole_log_p(model: GPT, lattice: Lattice | None, tokens: list[int]) -> float:

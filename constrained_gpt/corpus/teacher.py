@@ -2,7 +2,8 @@
 
 `Recorder` stands in for an engine and keeps, for every beginning a decoder has it read, the tokens
 near the top; `Recorder.along` reads a finished poem's record off. `pack` and `unpack` turn it into
-a string for a JSON row and back. Knows logits and lattice rows. Called by `write` and by training.
+a string for a JSON row and back. Knows logits, lattice rows and a look-ahead. Called by `write` and
+by training.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from constrained_gpt.decoding import Guide
 from constrained_gpt.lattice import Lattice
 
 NEAR = 10.0  # nats below the likeliest token that are still worth keeping
@@ -26,6 +28,26 @@ class Thought(NamedTuple):
 
     ids: Array
     log_p: Array
+
+
+class Foresight:
+    """What a decoder with look-ahead adds to the log weight of each allowed token.
+
+    A record without it puts much on tokens that the mask lets through and that cannot be closed
+    well: "the" as the last syllable of a line, which may begin "theft". Who learns from such a
+    record walks into these corners where no mask holds it back.
+    """
+
+    def __init__(self, lattice: Lattice, guide: Guide | None) -> None:
+        self._guide = Guide.blank(lattice) if guide is None else guide
+        self._place = np.full(lattice.n_vocab, len(lattice.order), np.int64)
+        self._place[lattice.order] = np.arange(len(lattice.order))
+
+    def __call__(self, state: Array, allowed: Array) -> Array:
+        """Of the allowed tokens (k,) of a lattice state (1, width), beside the lattice's own
+        outlook: float64 (k,), natural log."""
+        (row,) = self._guide.rows(state)
+        return self._guide.table[row, self._place[allowed]].astype(np.float64)
 
 
 class _Cache:
@@ -48,13 +70,19 @@ class Recorder:
         self.n_vocab = engine.n_vocab
         self._near: dict[tuple[int, ...], tuple[Array, Array]] = {}
 
-    def prefill(self, ids: Sequence[int], batch: int, max_new: int) -> tuple[_Cache, Array]:
-        inner, logits = self.engine.prefill(ids, batch, max_new)
+        # Budget-aware engines are told where their rows stand: `decoding.Batch` asks for these.
+        self.n_states = getattr(engine, "n_states", 0)
+        self.state_sizes = getattr(engine, "state_sizes", (0, 0))
+
+    def prefill(
+        self, ids: Sequence[int], batch: int, max_new: int, **known: Any
+    ) -> tuple[_Cache, Array]:
+        inner, logits = self.engine.prefill(ids, batch, max_new, **known)
         self._keep([()], logits[None])
         return _Cache(inner, batch), logits
 
-    def decode_step(self, cache: _Cache, tokens: Array) -> Array:
-        logits: Array = self.engine.decode_step(cache.inner, tokens)
+    def decode_step(self, cache: _Cache, tokens: Array, **known: Any) -> Array:
+        logits: Array = self.engine.decode_step(cache.inner, tokens, **known)
         cache.read = [(*read, int(token)) for read, token in zip(cache.read, tokens, strict=True)]
         self._keep(cache.read, logits)
         return logits
@@ -69,14 +97,23 @@ class Recorder:
             part = slice(bounds[row], bounds[row + 1])
             self._near[beginning] = (ids[part], values[part])
 
-    def along(self, lattice: Lattice, tokens: Sequence[int]) -> list[Thought]:
-        """The record of a poem, step by step, its end token's the last."""
+    def along(
+        self, lattice: Lattice, tokens: Sequence[int], foresight: Foresight | None = None
+    ) -> list[Thought]:
+        """The record of a poem, step by step, its end token's the last; with foresight, what the
+        teacher would think if it saw how a line can end."""
         state = lattice.start()
         thoughts = []
         for step, token in enumerate(tokens):
             ids, values = self._near[tuple(tokens[:step])]
-            allowed = np.isin(ids, lattice.allowed(state[0]))
-            ids, values = ids[allowed], values[allowed].astype(np.float64)
+            allowed, ahead = lattice.candidates(state[0])
+            if foresight is None:
+                ahead = np.zeros(len(allowed))
+            else:
+                ahead = ahead + foresight(state, allowed)
+            place = np.searchsorted(allowed, ids).clip(0, len(allowed) - 1)
+            held = allowed[place] == ids
+            ids, values = ids[held], values[held].astype(np.float64) + ahead[place[held]]
             order = np.argsort(-values, kind="stable")[: self.top]
             ids, values = ids[order], values[order]
             if len(values):

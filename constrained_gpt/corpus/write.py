@@ -139,14 +139,16 @@ class _Scribe:
         """The rows of a batch."""
         recipe, job = self.recipe, plan.job(self.recipe, number)
         spelled = self.engine.tokenizer
+        style = getattr(self.engine, "prompt_style", None)
         if job.examples is None:
-            asking = prompts.build(spelled, job.topic, job.form)
+            asking = prompts.build(spelled, job.topic, job.form, style)
         else:
-            asking = prompts.build(spelled, job.topic, job.form, page=job.examples)
+            asking = prompts.build(spelled, job.topic, job.form, style, page=job.examples)
         lattice = self._lattice(job.form, asking.end)
         options, guide = recipe.options, None
         if options.lookahead:
             guide = lookahead.guide_of(self.engine, lattice, options.temperature)
+        foresight = teacher.Foresight(lattice, guide) if options.lookahead else None
         recorder = teacher.Recorder(self.engine, recipe.teacher_top)
         generators = [
             np.random.default_rng([recipe.seed, number, place]) for place in range(recipe.poems)
@@ -174,7 +176,7 @@ class _Scribe:
                 "tokens": len(path.tokens),
             }
             if recipe.teacher_top:
-                row["teacher"] = teacher.pack(recorder.along(lattice, path.tokens))
+                row["teacher"] = teacher.pack(recorder.along(lattice, path.tokens, foresight))
             rows.append(row)
         return rows
 

@@ -12,7 +12,8 @@ import toy
 
 from constrained_gpt import prompts
 from constrained_gpt.corpus import plan, teacher, write
-from constrained_gpt.decoding import STRATEGIES, Options
+from constrained_gpt.decoding import STRATEGIES, Guide, Options
+from constrained_gpt.decoding.batch import Batch
 from constrained_gpt.lattice import compile
 from constrained_gpt.lexicon import HAIKU, Form, validate
 from constrained_gpt.lexicon.typography import Typography
@@ -133,8 +134,10 @@ def test_a_file_never_mixes_recipes(tmp_path: Path, scribe: list[int]) -> None:
         write.write(tmp_path / "b.jsonl", 2, recipe=RECIPE)
 
 
-def test_the_teachers_thoughts_are_its_own() -> None:
-    """The record of each step is the model's distribution over the allowed tokens, to rounding."""
+@pytest.mark.parametrize("sees", [False, True])
+def test_the_teachers_thoughts_are_its_own(sees: bool) -> None:
+    """The record of each step is the model's distribution over the allowed tokens, to rounding;
+    with foresight, the one that a decoder with look-ahead draws from."""
     tokenizer = toy.ToyTokenizer()
     engine = toy.ToyEngine(tokenizer, spread=0.5)
     form = Form(lines=(1, 2), kigo="any", rhyme="identical")
@@ -143,18 +146,20 @@ def test_the_teachers_thoughts_are_its_own() -> None:
         typography=Typography(marks=toy.MARKS[2:], capitals="lower"),
     )  # fmt: skip
     prompt = [7, 7]
+    guide = Guide.blank(lattice)
+    guide.table[:] = np.random.default_rng(5).normal(size=guide.table.shape)
+    foresight = teacher.Foresight(lattice, guide) if sees else None
     recorder = teacher.Recorder(engine, 200)
     generators = [np.random.default_rng([4, i]) for i in range(5)]
-    for path in STRATEGIES["smc"](recorder, lattice, prompt, generators, Options()):
-        thoughts = recorder.along(lattice, path.tokens)
+    options = Options(lookahead=sees)
+    for path in STRATEGIES["smc"](recorder, lattice, prompt, generators, options, guide=guide):
+        thoughts = recorder.along(lattice, path.tokens, foresight)
         again = teacher.unpack(teacher.pack(thoughts))
         assert len(again) == len(path.tokens)
-        state = lattice.start()
-        for step, (token, thought, packed) in enumerate(
-            zip(path.tokens, thoughts, again, strict=True)
-        ):
-            allowed = lattice.allowed(state[0])
-            logits = engine.logits([*prompt, *path.tokens[:step]])[allowed].astype(np.float64)
+        batch = Batch(engine, lattice, prompt, 1, guide=guide)
+        for token, thought, packed in zip(path.tokens, thoughts, again, strict=True):
+            allowed, ahead = batch.candidates(0, options)
+            logits = batch.logits_of(0)[allowed].astype(np.float64) + ahead
             wanted = logits - np.log(np.exp(logits).sum())
             assert set(thought.ids.tolist()) == set(allowed.tolist())
             by_id = dict(zip(allowed.tolist(), wanted.tolist(), strict=True))
@@ -163,7 +168,8 @@ def test_the_teachers_thoughts_are_its_own() -> None:
             )
             assert packed.ids.tolist() == thought.ids.tolist()
             assert packed.log_p == pytest.approx(thought.log_p, abs=1 / 32 + 1e-6)
-            lattice.advance(state, np.array([token], np.int64))
+            if not batch.push(np.array([token]))[0]:
+                batch.read()
 
 
 def test_a_page_of_ones_own() -> None:
