@@ -338,8 +338,9 @@ class Alive:
             known: dict[tuple[int, bytes], tuple[np.ndarray, np.ndarray]] = {}
             for usual in {OWED, season.done}:
                 goes = self._to_done[season.next[usual, rules.type_column]]  # (types,)
-                n_words = np.zeros((2, n_parts), np.int64)  # by target and part
-                np.add.at(n_words, (goes[word_type[words]].astype(np.int64), heard[words]), 1)
+                places = goes[word_type[words]].astype(np.int64) * n_parts + heard[words]
+                n_words = np.bincount(places, minlength=2 * n_parts)  # by target and part
+                n_words = n_words.reshape(2, n_parts)
                 n_types = np.bincount(goes[types].astype(np.int64), minlength=2)
                 distinct = (n_words > 0).sum(axis=1)
                 for k in np.flatnonzero(self._usual == usual).tolist():

@@ -34,7 +34,7 @@ from constrained_gpt.lexicon.typography import (
     NEUTRAL_FORM,
     Typography,
 )
-from constrained_gpt.lexicon.vocabulary import Lexicon
+from constrained_gpt.lexicon.vocabulary import Entry, Lexicon
 
 POLICIES = ("all", "any")
 _VERSION = 13  # of the arrays on disk; raise it when their meaning changes
@@ -126,19 +126,20 @@ def _compiled(
     end: int,
 ) -> Compiled:
     """Everything that is made once: words, trie, season automaton, what is alive, the book."""
-    words, bits = _countable(form, lexicon, policy)
+    entries, bits = _countable(form, lexicon, policy)
+    words = [entry.word for entry in entries]
     built = _built_trie(tokenizer, words, typography, end)
     season, column = _season(form, lexicon, words)
     dangling = np.zeros(len(words), bool)
     if form.dangling != "off":
         strict = form.dangling == "strict"
-        dangling = np.array([lexicon.is_dangling(word, strict=strict) for word in words])
+        dangling = np.array([entry.dangles or (strict and entry.leans) for entry in entries])
     parts: dict[str, int] = {}
     onsets: dict[str, int] = {}
     start, part, onset = [0], [], []
-    for word in words:
+    for entry in entries:
         # A word nobody has heard still equals itself: it gets a sound of its own.
-        for heard_part, heard_onset in lexicon.sounds(word) or ((f"={word}", ""),):
+        for heard_part, heard_onset in entry.sounds or ((f"={entry.word}", ""),):
             part.append(parts.setdefault(heard_part, len(parts)))
             onset.append(onsets.setdefault(heard_onset, len(onsets)))
         start.append(len(part))
@@ -171,6 +172,11 @@ def wanted_phrases(form: Form, lexicon: Lexicon) -> dict[tuple[str, ...], bool] 
     if form.kigo == "off":
         return None
     saijiki = lexicon.saijiki
+    if isinstance(form.kigo, str):  # which asks for seasons, not for phrases by name
+        return {
+            keys: kigo_rules.satisfies(form.kigo, seasons)
+            for keys, seasons in saijiki.entries.items()
+        }
     return {
         keys: kigo_rules.satisfies(
             form.kigo, seasons, keys, kigo_rules.phrase_keys(saijiki.phrases[keys])
@@ -179,17 +185,22 @@ def wanted_phrases(form: Form, lexicon: Lexicon) -> dict[tuple[str, ...], bool] 
     }
 
 
-def _countable(form: Form, lexicon: Lexicon, policy: str) -> tuple[list[str], np.ndarray]:
+def _countable(form: Form, lexicon: Lexicon, policy: str) -> tuple[list[Entry], np.ndarray]:
     """Words the policy lets the lattice write, with their counts as bits."""
-    words, bits = [], []
-    for word in lexicon.words:
-        counts = [1] if form.unit == "words" else sorted(lexicon.counts(word))
-        counts = [c for c in counts if 1 <= c <= 62] if 0 not in counts else []
-        if not counts or (policy == "all" and len(counts) > 1):
-            continue
-        words.append(word)
-        bits.append(sum(1 << c for c in counts))
-    return words, np.array(bits, np.int64)
+    kept, bits = [], []
+    bits_of: dict[frozenset[int], int] = {}  # 0: such a word may not be written
+    for entry in lexicon.entries():
+        found = bits_of.get(entry.counts)
+        if found is None:
+            counts = {1} if form.unit == "words" else entry.counts
+            found = 0 if 0 in counts else sum(1 << c for c in counts if c <= 62)
+            if policy == "all" and found & (found - 1):
+                found = 0
+            bits_of[entry.counts] = found
+        if found:
+            kept.append(entry)
+            bits.append(found)
+    return kept, np.array(bits, np.int64)
 
 
 def _built_trie(
@@ -246,10 +257,10 @@ def _check_spelling(
     tokenizer: Spelling, texts: list[str], tokens: list[list[int]], typography: Typography
 ) -> None:
     """Units must be spelled the same in company as alone, or paths would not be canonical."""
-    word = next(t for t in texts if t.startswith(" "))
-    start = word[1:]
-    used = (word, start, "\n", *(m.text for m in typography.marks))
-    by_text = {text: tokens[texts.index(text)] for text in used}
+    word, start = texts[:2]  # the first word inside a line and at its start
+    others = len(typography.marks) + 1
+    by_text = dict(zip(texts[-others:], tokens[-others - 1 : -1], strict=True))  # the end is last
+    by_text |= {word: tokens[0], start: tokens[1]}
     for mark in [*(m.text for m in typography.marks), ""]:
         for after in (word, "\n" + start):
             pieces = [

@@ -160,18 +160,23 @@ def _merged(rows: _Rows, alias: list[int]) -> tuple[dict[int, int], list[int]]:
                 reached.add(to)
                 waiting.append(to)
     states = sorted(reached)
+    # Of each state the keys it goes its own way on: (key, where to, where others go).
+    ways: dict[int, list[tuple[str, int, int]]] = {done: []}
+    for state in states:
+        if state != done:
+            found = rows.found[state]
+            ways[state] = [
+                (key, alias[to], alias[rows.usual(found, key)])
+                for key, to in rows.own[state].items()
+            ]
     block = {s: 2 if s == done else int(rows.found[s]) for s in states}
     count = len(set(block.values()))
     while True:
         numbers: dict[tuple[int, frozenset[tuple[str, int]]], int] = {}
         finer = {}
         for state in states:
-            own: Mapping[str, int] = {} if state == done else rows.own[state]
-            found = state == done or rows.found[state]
             differs = frozenset(
-                (key, block[alias[to]])
-                for key, to in own.items()
-                if block[alias[to]] != block[alias[rows.usual(found, key)]]
+                [(key, block[to]) for key, to, usual in ways[state] if block[to] != block[usual]]
             )
             finer[state] = numbers.setdefault((block[state], differs), len(numbers))
         block = finer

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -60,8 +61,8 @@ def build(units: Sequence[tuple[bool, int, int, int]], tokens: Sequence[Sequence
     n = len(units)
     spelled = np.full((n, depth + 2), -1, np.int64)
     spelled[:, 0] = [0 if u[0] else 1 for u in units]
-    lengths = np.fromiter((len(t) for t in tokens), np.int64, n)
-    flat = np.fromiter((i for t in tokens for i in t), np.int64, int(lengths.sum()))
+    lengths = np.fromiter(map(len, tokens), np.int64, n)
+    flat = np.fromiter(chain.from_iterable(tokens), np.int64, int(lengths.sum()))
     rows = np.repeat(np.arange(n), lengths)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if n else np.zeros(0, np.int64)
     spelled[rows, np.arange(len(flat)) - np.repeat(starts, lengths) + 1] = flat
