@@ -29,7 +29,8 @@ def _prepare(args: argparse.Namespace) -> int:
 
 _FINETUNE = (
     "init", "budget", "lora", "lora_alpha", "max_iters", "batch_size", "block_size", "n_layer",
-    "n_head", "n_embd", "dropout", "distil", "learning_rate", "state_lr", "min_lr", "warmup_iters",
+    "n_head", "n_embd", "dropout", "distil", "form_loss", "learning_rate", "state_lr", "min_lr",
+    "warmup_iters",
     "lr_decay_iters", "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval",
     "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "tensorboard",
     "seed", "device",
@@ -164,7 +165,7 @@ def _training(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", help="cpu, cuda, mps")
     for name in (
         "learning-rate", "state-lr", "min-lr", "weight-decay", "grad-clip", "dropout", "distil",
-        "lora-alpha",
+        "form-loss", "lora-alpha",
     ):  # fmt: skip
         sub.add_argument(f"--{name}", type=float, metavar="X")
     for name in (

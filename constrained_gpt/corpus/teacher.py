@@ -2,24 +2,23 @@
 
 `Recorder` stands in for an engine and keeps, for every beginning a decoder has it read, the tokens
 near the top; `Recorder.along` reads a finished poem's record off. `pack` and `unpack` turn it into
-a string for a JSON row and back. Knows logits, lattice rows and a look-ahead. Called by `write` and
-by training.
+a string for a JSON row and back. Knows logits and lattice rows. Called by `write` and by training.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from constrained_gpt.decoding import Guide
 from constrained_gpt.lattice import Lattice
 
 NEAR = 10.0  # nats below the likeliest token that are still worth keeping
 _UNIT = 1 / 16  # nats; a log-probability is kept as a multiple of it in one byte
 Array = np.ndarray[Any, Any]
+Foresight = Callable[[Array, Array], Array]  # state (1, width), tokens (k,) -> float64 (k,), nats
 
 
 class Thought(NamedTuple):
@@ -28,26 +27,6 @@ class Thought(NamedTuple):
 
     ids: Array
     log_p: Array
-
-
-class Foresight:
-    """What a decoder with look-ahead adds to the log weight of each allowed token.
-
-    A record without it puts much on tokens that the mask lets through and that cannot be closed
-    well: "the" as the last syllable of a line, which may begin "theft". Who learns from such a
-    record walks into these corners where no mask holds it back.
-    """
-
-    def __init__(self, lattice: Lattice, guide: Guide | None) -> None:
-        self._guide = Guide.blank(lattice) if guide is None else guide
-        self._place = np.full(lattice.n_vocab, len(lattice.order), np.int64)
-        self._place[lattice.order] = np.arange(len(lattice.order))
-
-    def __call__(self, state: Array, allowed: Array) -> Array:
-        """Of the allowed tokens (k,) of a lattice state (1, width), beside the lattice's own
-        outlook: float64 (k,), natural log."""
-        (row,) = self._guide.rows(state)
-        return self._guide.table[row, self._place[allowed]].astype(np.float64)
 
 
 class _Cache:
@@ -100,8 +79,13 @@ class Recorder:
     def along(
         self, lattice: Lattice, tokens: Sequence[int], foresight: Foresight | None = None
     ) -> list[Thought]:
-        """The record of a poem, step by step, its end token's the last; with foresight, what the
-        teacher would think if it saw how a line can end."""
+        """The record of a poem, step by step, its end token's the last.
+
+        foresight: what a look-ahead adds to the lattice's own outlook (`Guide.ahead`), for the
+        record of what a decoder with look-ahead draws from. None: the bare mask, under which much
+        goes to tokens that cannot be closed well: "the" as the last syllable of a line, which may
+        begin "theft". Who learns from that walks into such corners where no mask holds it back.
+        """
         state = lattice.start()
         thoughts = []
         for step, token in enumerate(tokens):

@@ -16,7 +16,7 @@ import numpy as np
 
 from constrained_gpt import lookahead, prompts
 from constrained_gpt.corpus import plan, teacher
-from constrained_gpt.decoding import STRATEGIES
+from constrained_gpt.decoding import STRATEGIES, Guide
 from constrained_gpt.engine import Engine
 from constrained_gpt.lattice import Lattice, compile
 from constrained_gpt.lexicon import Form, Lexicon, validate
@@ -148,7 +148,7 @@ class _Scribe:
         options, guide = recipe.options, None
         if options.lookahead:
             guide = lookahead.guide_of(self.engine, lattice, options.temperature)
-        foresight = teacher.Foresight(lattice, guide) if options.lookahead else None
+        foresight = (guide or Guide.blank(lattice)).ahead if options.lookahead else None
         recorder = teacher.Recorder(self.engine, recipe.teacher_top)
         generators = [
             np.random.default_rng([recipe.seed, number, place]) for place in range(recipe.poems)

@@ -7,6 +7,7 @@ Read by `batch`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,6 +38,20 @@ class Guide:
         line = np.minimum(self.lattice.line(states), len(self.lattice.form.lines) - 1)
         rows = line * (max(self.lattice.form.lines) + 1) + np.maximum(left, 0)
         return np.where(self.lattice.finished(states), -1, rows)
+
+    def ahead(self, state: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """What is added to each of some tokens (k,) at one lattice state (1, width): float64 (k,),
+        natural log."""
+        (row,) = self.rows(state)
+        return self.table[row, self._place[tokens]].astype(np.float64)
+
+    @cached_property
+    def _place(self) -> np.ndarray:
+        """The column of every token: int64 (V,)."""
+        order = self.lattice.order
+        place = np.full(self.lattice.n_vocab, len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return place
 
     @classmethod
     def blank(cls, lattice: Lattice) -> Guide:

@@ -23,6 +23,7 @@ from ..lexicon import Form
 from ..lexicon.form import FORMS
 from ..lexicon.function_words import DANGLING
 from ..tokenizer import Tokenizer
+from .lattices import Lattices, allowed_along
 from .prepare import Tags, checked_card
 
 # How often a tag is left out, so that the model learns to do without; and how often a poem that
@@ -37,7 +38,8 @@ class Batch:
     """Right-padded rows. x, y: int64 (B, T), y one token later; states: int64 (B, T), the lattice
     state after each token of x; counts: bool (B, T), where y is a poem's token or its end.
     thought_ids: int64 (tokens, K), thought_p: float32 (tokens, K), what a teacher thought at each
-    place that counts, all 0 where nothing is known; None where nobody asked."""
+    place that counts, all 0 where nothing is known; allowed: int32 (tokens, ceil(V / 32)), bitmasks
+    of what the form's lines allow there; None where nobody asked."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -45,11 +47,13 @@ class Batch:
     counts: torch.Tensor
     thought_ids: torch.Tensor | None = None
     thought_p: torch.Tensor | None = None
+    allowed: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
         parts = (
             self.x, self.y, self.states, self.counts, self.thought_ids, self.thought_p,
+            self.allowed,
         )  # fmt: skip
         return Batch(*(None if t is None else t.to(device) for t in parts))  # type: ignore[arg-type]
 
@@ -91,12 +95,14 @@ class Poems:
         rows: np.ndarray | None = None,
         style: str = prompts.TAGS,
         thoughts: Thoughts | None = None,
+        lattices: Lattices | None = None,
     ) -> None:
         """rows: some of the split's poems. style: how a poem is asked for, one of
         `prompts.STYLES`; a model is trained by its tags, others are measured in their own way.
-        thoughts: makes batches to learn from carry what a teacher thought."""
+        thoughts: makes batches to learn from carry what a teacher thought; lattices: what the form
+        allows."""
         self.style = style
-        self.thoughts = thoughts
+        self.thoughts, self.lattices = thoughts, lattices
         self.card = checked_card(data, tokenizer)
         self.tokenizer = tokenizer
         folder = Path(data)
@@ -201,12 +207,26 @@ class Poems:
             known[i, start:size] = states[:-1]
             counts[i, start:size] = True
         batch = Batch(*(torch.from_numpy(a) for a in (x, y, known, counts)))
-        if not learn or self.thoughts is None:
-            return batch
+        poems = [tokens for _, tokens, _ in rows]
+        if learn and self.thoughts is not None:
+            batch = self._with_thoughts(batch, self.thoughts, indices, poems)
+        if learn and self.lattices is not None:
+            masks = [
+                allowed_along(
+                    self.lattices(form_of(self.tags(index).form), int(tokens[-1])), tokens.tolist()
+                )
+                for index, tokens in zip(indices, poems, strict=True)
+            ]
+            batch = replace(batch, allowed=torch.from_numpy(np.concatenate(masks)))
+        return batch
+
+    def _with_thoughts(
+        self, batch: Batch, thoughts: Thoughts, indices: Sequence[int], poems: list[np.ndarray]
+    ) -> Batch:
         steps: list[tuple[np.ndarray, np.ndarray]] = []
         nothing = (np.zeros(0, np.int64), np.zeros(0))
-        for index, (_, tokens, _) in zip(indices, rows, strict=True):
-            found = self.thoughts.rows(self.tags(index).teacher, len(tokens))
+        for index, tokens in zip(indices, poems, strict=True):
+            found = thoughts.rows(self.tags(index).teacher, len(tokens))
             steps += found or [nothing] * len(tokens)
         width = max(1, *(len(ids) for ids, _ in steps))
         ids = np.zeros((len(steps), width), np.int64)

@@ -17,13 +17,12 @@ import torch
 from torch.nn import functional as F
 
 from .. import prompts
-from ..lattice import Lattice, compile
-from ..lexicon import SEASONS, Form, Lexicon, find_kigo, validate
+from ..lexicon import SEASONS, find_kigo, validate
 from ..lexicon.function_words import DANGLING
 from ..lexicon.normalize import words
 from ..model import GPT
-from ..tokenizer import Tokenizer
 from .batches import Batch, Poems, form_of
+from .lattices import Lattices
 from .prepare import SPLITS, bare
 from .validity import free_samples
 
@@ -46,22 +45,36 @@ class Evaluation:
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
-def losses(model: torch.nn.Module, batch: Batch, distil: float = 0.0) -> torch.Tensor:
+def losses(
+    model: torch.nn.Module, batch: Batch, distil: float = 0.0, form: float = 0.0
+) -> torch.Tensor:
     """Negative log-likelihood of every token that counts, row by row: (tokens,) float32.
 
     Logits are computed of those places alone. distil: share of the loss that is the cross-entropy
     with what a teacher thought, where the batch knows it (Hinton, Vinyals, Dean, Distilling the
-    Knowledge in a Neural Network, 2015; temperature 1).
+    Knowledge in a Neural Network, 2015; temperature 1). form: weight of what is added for tokens
+    that the form forbids, -log of the probability of all others, where the batch knows them (Xu et
+    al., A Semantic Loss Function for Deep Learning with Symbolic Knowledge, ICML 2018).
     """
     hidden = model.hidden(batch.x, batch.states)  # type: ignore[operator]  # (B, T, C)
     logits = model.lm_head(hidden[batch.counts])  # type: ignore[operator]  # (tokens, V)
     log_p = logits.float().log_softmax(-1)
-    hard = F.nll_loss(log_p, batch.y[batch.counts], reduction="none")
-    if not distil or batch.thought_ids is None or batch.thought_p is None:
-        return hard
-    soft = -(batch.thought_p * log_p.gather(1, batch.thought_ids)).sum(1)
-    share = distil * (batch.thought_p.sum(1) > 0)
-    return (1 - share) * hard + share * soft
+    found = F.nll_loss(log_p, batch.y[batch.counts], reduction="none")
+    if distil and batch.thought_ids is not None and batch.thought_p is not None:
+        soft = -(batch.thought_p * log_p.gather(1, batch.thought_ids)).sum(1)
+        share = distil * (batch.thought_p.sum(1) > 0)
+        found = (1 - share) * found + share * soft
+    if form and batch.allowed is not None:
+        allowed = _unpacked(batch.allowed, log_p.shape[1])
+        found = found - form * log_p.masked_fill(~allowed, -math.inf).logsumexp(1)
+    return found
+
+
+def _unpacked(bits: torch.Tensor, n_vocab: int) -> torch.Tensor:
+    """bool (tokens, n_vocab) of int32 (tokens, words); tokens past the last word's are not set."""
+    each = torch.arange(32, dtype=torch.int32, device=bits.device)
+    whole = (bits[..., None] >> each & 1).flatten(1).bool()
+    return F.pad(whole, (0, max(0, n_vocab - whole.shape[1])))[:, :n_vocab]
 
 
 @torch.no_grad()
@@ -161,22 +174,6 @@ def evaluate_files(
         validity_error=math.sqrt(validity * (1 - validity) / samples) if samples else math.nan,
         season=free[1], topic=free[2], samples=samples,
     )  # fmt: skip
-
-
-class Lattices:
-    """The lattice of each form's lines, made when first asked for."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._known: dict[tuple[str, int], Lattice] = {}
-
-    def __call__(self, form: Form, end: int) -> Lattice:
-        key = (form.name, end)
-        if key not in self._known:
-            self._known[key] = compile(
-                bare(form), Lexicon.default(), self._tokenizer, policy="all", end=end
-            )
-        return self._known[key]
 
 
 @torch.no_grad()

@@ -28,13 +28,13 @@ from .. import prompts
 from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
 from ..checkpoint_nanogpt import read_file
-from ..lattice import Lattice, compile
-from ..lexicon import HAIKU, Form, Lexicon
+from ..lexicon import HAIKU
 from ..model import GPT
 from ..model_config import GPTConfig
 from . import lora
 from .batches import Poems, Thoughts, form_of, mapped
 from .evaluate import evaluate, losses
+from .lattices import Lattices
 from .prepare import bare, read_card, tokenizer_of
 from .validity import free_samples, valid_share
 
@@ -90,6 +90,7 @@ class TrainConfig:
     bias: bool = False
     distil: float = 0.0  # share of the loss that is towards what a teacher thought, if it is known
     teacher: str = "smollm2"  # whose thoughts they are
+    form_loss: float = 0.0  # weight of what the form forbids, see `evaluate.losses`
     fold: int | None = None  # held out of the training split instead of the validation split
     precision: str = "auto"  # bfloat16 where the device multiplies it fast
     compile: bool = False
@@ -106,6 +107,7 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} is not positive; use 1 or more")
         for name in (
             "warmup_iters", "weight_decay", "grad_clip", "lora", "validity_poems", "patience",
+            "form_loss",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative; use 0 or more")
@@ -408,6 +410,7 @@ class _Run:
             if kept is not None:
                 self.model.load_state_dict(kept["lora"], strict=False)
         self.tokenizer = self.checkpoint.tokenizer
+        self._lattices = Lattices(self.tokenizer)
         self.poems, self.held = self._splits()
         longest = max(self.poems.longest, self.held.longest)
         if longest >= self.checkpoint.config.block_size:
@@ -423,13 +426,12 @@ class _Run:
             torch.set_rng_state(kept["rng"])
             self.start, self.best = kept["iter_num"], kept["best_val_loss"]
             self.stale, self.tokens = kept["stale"], kept["tokens"]
-        self.learner: torch.nn.Module = _Learner(self.model, config.distil)
+        self.learner: torch.nn.Module = _Learner(self.model, config.distil, config.form_loss)
         if config.compile:
             self.learner = torch.compile(self.learner, dynamic=True)  # type: ignore[assignment]
         if crew.size > 1:
             ids = [device.index] if device.type == "cuda" else None
             self.learner = torch.nn.parallel.DistributedDataParallel(self.learner, device_ids=ids)
-        self._lattices: dict[str, Lattice | None] = {}
 
     def _kept(self, config: TrainConfig) -> dict[str, Any]:
         path = self.out / CKPT
@@ -445,7 +447,8 @@ class _Run:
     def _splits(self) -> tuple[Poems, Poems]:
         config = self.config
         thoughts = self._thoughts() if config.distil else None
-        every = Poems(config.data, "train", self.tokenizer, thoughts=thoughts)
+        lattices = self._lattices if config.form_loss else None
+        every = Poems(config.data, "train", self.tokenizer, thoughts=thoughts, lattices=lattices)
         held = Poems(config.data, "val", self.tokenizer)
         if config.fold is None:
             return every, held
@@ -458,7 +461,14 @@ class _Run:
             raise ValueError(f"fold={config.fold} holds no poem, or all; choose another")
         rows = np.arange(len(folds))
         return (
-            Poems(config.data, "train", self.tokenizer, rows=rows[~apart], thoughts=thoughts),
+            Poems(
+                config.data,
+                "train",
+                self.tokenizer,
+                rows=rows[~apart],
+                thoughts=thoughts,
+                lattices=lattices,
+            ),
             Poems(config.data, "train", self.tokenizer, rows=rows[apart]),
         )
 
@@ -591,21 +601,12 @@ class _Run:
             form = form_of(self.held.tags(which).form)
             ids = self.tokenizer.encode(self.held.prompt(which, draw))
             draws = [np.random.default_rng([config.seed, which, i]) for i in range(each)]
-            texts = free_samples(
-                self.model, self.tokenizer, ids, self.tokenizer.eos, self._lattice(form), draws
-            )
+            eos = self.tokenizer.eos
+            lattice = self._lattices(form, eos) if self.checkpoint.config.n_states else None
+            texts = free_samples(self.model, self.tokenizer, ids, eos, lattice, draws)
             good += valid_share(texts, bare(form)) * each
             count += each
         return good / count
-
-    def _lattice(self, form: Form) -> Lattice | None:
-        if not self.checkpoint.config.n_states:
-            return None
-        if form.name not in self._lattices:
-            self._lattices[form.name] = compile(
-                bare(form), Lexicon.default(), self.tokenizer, policy="all"
-            )
-        return self._lattices[form.name]
 
     def _save(self, done: int, val_loss: float) -> None:
         improved = val_loss < self.best or math.isnan(val_loss)  # nothing held out: the newest
@@ -653,12 +654,12 @@ class _Run:
 class _Learner(torch.nn.Module):
     """Batch in, summed loss out: what is compiled, and what processes share."""
 
-    def __init__(self, model: GPT, distil: float) -> None:
+    def __init__(self, model: GPT, distil: float, form_loss: float) -> None:
         super().__init__()
-        self.model, self.distil = model, distil
+        self.model, self.distil, self.form_loss = model, distil, form_loss
 
     def forward(self, batch: Any) -> torch.Tensor:
-        return losses(self.model, batch, self.distil).sum()
+        return losses(self.model, batch, self.distil, self.form_loss).sum()
 
 
 def _said(val_loss: float, validity: float) -> str:

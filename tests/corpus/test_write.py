@@ -148,7 +148,7 @@ def test_the_teachers_thoughts_are_its_own(sees: bool) -> None:
     prompt = [7, 7]
     guide = Guide.blank(lattice)
     guide.table[:] = np.random.default_rng(5).normal(size=guide.table.shape)
-    foresight = teacher.Foresight(lattice, guide) if sees else None
+    foresight = guide.ahead if sees else None
     recorder = teacher.Recorder(engine, 200)
     generators = [np.random.default_rng([4, i]) for i in range(5)]
     options = Options(lookahead=sees)

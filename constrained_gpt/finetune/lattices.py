@@ -1,0 +1,63 @@
+"""The lattices of a model's forms, each of its lines alone, and what they allow along a poem.
+
+Knows a tokenizer and the lexicon; no weights. Called by `batches`, the trainer and `evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..kernels.mask import allocate_token_bitmask
+from ..lattice import Lattice, compile
+from ..lexicon import Form, Lexicon
+from ..tokenizer import Tokenizer
+from .prepare import bare
+
+_BITS = 32  # tokens to an int32 of a bitmask
+
+
+class Lattices:
+    """The lattice of each form's lines, made when first asked for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[tuple[str, int], Lattice] = {}
+
+    def __call__(self, form: Form, end: int) -> Lattice:
+        """end: id of the token that ends a poem."""
+        key = (form.name, end)
+        if key not in self._known:
+            self._known[key] = compile(
+                bare(form), Lexicon.default(), self._tokenizer, policy="all", end=end
+            )
+        return self._known[key]
+
+
+def allowed_along(lattice: Lattice, tokens: Sequence[int]) -> np.ndarray:
+    """The tokens that may stand in each place of a poem, as bitmasks: int32 (T, ceil(V / 32)).
+
+    tokens: the poem's, its end the last. From the first that the lattice does not have there on
+    (a word it cannot spell, a mark where it puts none) all bits are set: nothing is known.
+    """
+    states = np.empty((len(tokens), lattice.width), np.int64)
+    row, known = lattice.start(), 0
+    while known < len(tokens) and not lattice.finished(row)[0]:
+        states[known : known + 1] = row
+        known += 1
+        try:
+            lattice.advance(row, np.array(tokens[known - 1 : known], np.int64))
+        except ValueError:
+            break
+    out = allocate_token_bitmask(max(len(tokens), 1), lattice.n_vocab)[: len(tokens)]
+    lattice.fill_next_token_bitmask(states[:known], out[:known])
+    ids = np.asarray(tokens, np.int64)
+    held = out[np.arange(len(ids)), ids // _BITS].view(np.uint32) >> (ids % _BITS).astype(np.uint32)
+    strange = np.flatnonzero(held & 1 == 0)
+    if len(strange):
+        out[strange[0] :] = -1
+    return out
+
+
+__all__ = ["Lattices", "allowed_along"]
