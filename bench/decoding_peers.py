@@ -302,13 +302,15 @@ def run(
     rounds: int = ROUNDS,
     smoke: bool = False,
     cpu: bool = False,
+    keep_part: bool = False,
 ) -> dict[str, Any]:
-    """`measure`, shown, and kept where it is whole."""
+    """`measure`, shown, and kept where it is whole, or a part is to be."""
     results = (
         measure("tiny", (1, 2), only, 1, smoke=True) if smoke
         else measure(model, batches, only, rounds, cpu=cpu)
     )  # fmt: skip
-    if not smoke and not cpu and not only and tuple(batches) == BATCHES:
+    whole = not only and tuple(batches) == BATCHES
+    if not smoke and not cpu and (whole or keep_part):
         keep(results, f"decoding_{model}")
     print(engine_tables.decoding(results), file=sys.stderr)
     return results
@@ -321,10 +323,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
     parser.add_argument("--engines", nargs="+", default=(), metavar="NAME",
                         help="those whose names begin so; all if not given")  # fmt: skip
+    parser.add_argument("--keep", action="store_true", help="keep figures of some engines too")
     parser.add_argument("--smoke", action="store_true", help="a tiny model, no figures kept")
     parser.add_argument("--cpu", action="store_true", help="processor time; no figures kept")
     asked = parser.parse_args()
-    results = run(asked.model, asked.batches, asked.engines, asked.rounds, asked.smoke, asked.cpu)
+    results = run(
+        asked.model, asked.batches, asked.engines, asked.rounds, asked.smoke, asked.cpu, asked.keep
+    )
     print(json.dumps({**results, "smoke": asked.smoke}))
 
 
