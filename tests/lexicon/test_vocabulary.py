@@ -30,6 +30,17 @@ def test_the_shipped_words_are_compiled_afresh() -> None:
         assert DEFAULT.is_dangling(word) == fresh.is_dangling(word), word
 
 
+def test_entries_are_what_is_known_word_by_word() -> None:
+    own = Lexicon.from_words({"Issa": 2, "fire": {1, 2}, "the": 1, "of": 1, "it": 1, "moon's": 1})
+    for lexicon in (own, own.with_words(["Zanzibar", "like"], ["fire"]), DEFAULT):
+        found = list(lexicon.entries())
+        assert [entry.word for entry in found] == list(lexicon.words)
+        for word, counts, sounds, dangles, leans in found:
+            assert (counts, sounds) == (lexicon.counts(word), lexicon.sounds(word)), word
+            assert dangles == lexicon.is_dangling(word), word
+            assert (dangles or leans) == lexicon.is_dangling(word, strict=True), word
+
+
 def set_by_review(word: str) -> bool:
     """Whether the reviewed lists overrule the dictionary: solely has two syllables, not three."""
     return key_of(word) in reviews() and bool(reviews()[key_of(word)].exact)
