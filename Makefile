@@ -1,5 +1,5 @@
-# One command a purpose: haiku, test, lint, bench, bench-smoke, peers, engines, clean. All is installed into
-# .venv.
+# One command a purpose: haiku, test, lint, types, format, bench, bench-smoke, peers, engines, masks, pictures,
+# readme, clean. All is installed into .venv.
 #
 #   make haiku PROMPT="first snow" N=3 SEASON=winter SEED=7
 #   make test PYTHON=python3.12

@@ -1,4 +1,4 @@
-"""Context: words whose neighbours decide how they are read: Henry VIII, Jan 1, 1 1/2, Dr. Who.
+"""Context: words whose neighbours decide how they are read, as in Henry VIII, 1 1/2 or Dr. Who.
 
 Knows written forms and plain words, no characters and no pronunciations. normalize.py asks it for
 texts that are hinted to hold some; most texts have nothing of the kind.

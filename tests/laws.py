@@ -1,4 +1,4 @@
-"""The laws of DESIGN as reusable assertions: any lattice, tokenizer and engine can be held to them.
+"""The laws of the lattice as reusable assertions: any lattice, tokenizer and engine can be held to them.
 
 Called by the law tests, for the toy world, the real lexicon and every adapter.
 """

@@ -1,4 +1,4 @@
-"""Laws 1, 3, 4 on the real lexicon with both tokenizers, and that poets' own lines are reachable."""
+"""The real lexicon with both tokenizers: laws 1, 3 and 4, and poets' own lines are reachable."""
 
 from __future__ import annotations
 

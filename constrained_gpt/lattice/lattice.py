@@ -1,7 +1,7 @@
 """The lattice: which tokens can still lead to a finished poem.
 
 Holds frozen arrays shared by all requests, and answers for a state row: which tokens, and what
-follows. Knows no model. Built by `compile_lattice`; used by `decoding` and `adapters`.
+follows. Knows no model. Built by `compile`; used by `decoding` and `adapters`.
 """
 
 from __future__ import annotations
