@@ -81,10 +81,11 @@ class Recorder:
     ) -> list[Thought]:
         """The record of a poem, step by step, its end token's the last.
 
-        foresight: what a look-ahead adds to the lattice's own outlook (`Guide.ahead`), for the
-        record of what a decoder with look-ahead draws from. None: the bare mask, under which much
-        goes to tokens that cannot be closed well: "the" as the last syllable of a line, which may
-        begin "theft". Who learns from that walks into such corners where no mask holds it back.
+        foresight: what a look-ahead adds to the lattice's own outlook (`Guide.ahead`): the record
+        is then what a decoder with look-ahead draws from at temperature 1. None: the bare mask,
+        under which much goes to tokens that cannot be closed well: "the" as the last syllable of a
+        line, which may begin "theft". Who learns from that walks into such corners where no mask
+        holds it back.
         """
         state = lattice.start()
         thoughts = []

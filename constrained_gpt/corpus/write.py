@@ -148,7 +148,10 @@ class _Scribe:
         options, guide = recipe.options, None
         if options.lookahead:
             guide = lookahead.guide_of(self.engine, lattice, options.temperature)
-        foresight = (guide or Guide.blank(lattice)).ahead if options.lookahead else None
+        foresight = None
+        if options.lookahead:  # a record is of temperature 1, whatever poems are drawn at
+            own = lookahead.guide_of(self.engine, lattice, 1.0) or Guide.blank(lattice)
+            foresight = own.ahead
         recorder = teacher.Recorder(self.engine, recipe.teacher_top)
         generators = [
             np.random.default_rng([recipe.seed, number, place]) for place in range(recipe.poems)

@@ -23,7 +23,7 @@ from ..lexicon import Form
 from ..lexicon.form import FORMS
 from ..lexicon.function_words import DANGLING
 from ..tokenizer import Tokenizer
-from .lattices import Lattices, allowed_along
+from .lattices import Lattices
 from .prepare import Tags, checked_card
 
 # How often a tag is left out, so that the model learns to do without; and how often a poem that
@@ -212,9 +212,7 @@ class Poems:
             batch = self._with_thoughts(batch, self.thoughts, indices, poems)
         if learn and self.lattices is not None:
             masks = [
-                allowed_along(
-                    self.lattices(form_of(self.tags(index).form), int(tokens[-1])), tokens.tolist()
-                )
+                self.lattices.allowed_along(form_of(self.tags(index).form), tokens.tolist())
                 for index, tokens in zip(indices, poems, strict=True)
             ]
             batch = replace(batch, allowed=torch.from_numpy(np.concatenate(masks)))

@@ -65,16 +65,18 @@ def losses(
         share = distil * (batch.thought_p.sum(1) > 0)
         found = (1 - share) * found + share * soft
     if form and batch.allowed is not None:
-        allowed = _unpacked(batch.allowed, log_p.shape[1])
-        found = found - form * log_p.masked_fill(~allowed, -math.inf).logsumexp(1)
+        found = found - form * _log_mass(log_p, batch.allowed)
     return found
 
 
-def _unpacked(bits: torch.Tensor, n_vocab: int) -> torch.Tensor:
-    """bool (tokens, n_vocab) of int32 (tokens, words); tokens past the last word's are not set."""
+def _log_mass(log_p: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+    """Log of what log-probabilities (tokens, V) leave to the tokens whose bits are set, int32
+    (tokens, words): (tokens,). Tokens past the last word's are not."""
     each = torch.arange(32, dtype=torch.int32, device=bits.device)
-    whole = (bits[..., None] >> each & 1).flatten(1).bool()
-    return F.pad(whole, (0, max(0, n_vocab - whole.shape[1])))[:, :n_vocab]
+    allowed = (bits[..., None] >> each & 1).flatten(1).bool()
+    n_vocab = log_p.shape[1]
+    allowed = F.pad(allowed, (0, max(0, n_vocab - allowed.shape[1])))[:, :n_vocab]
+    return log_p.masked_fill(~allowed, -math.inf).logsumexp(1)
 
 
 @torch.no_grad()
@@ -191,19 +193,14 @@ def form_losses(
             continue  # the lattice cannot spell it
         batch = poems.held_out([index], seed)
         path = batch.y[0][batch.counts[0]].tolist()
-        lattice = lattices(form_of(poems.tags(index).form), path[-1])
+        bits = lattices.allowed_along(form_of(poems.tags(index).form), path)
+        if (bits == -1).all(axis=1).any():
+            continue  # a mark or a capital where the lattice puts none
         moved = batch.to(device)
         hidden = model.hidden(moved.x, moved.states)[moved.counts]
-        log_p = model.lm_head(hidden).float().log_softmax(-1).cpu().numpy()  # (T, V)
-        row, loss = lattice.start(), 0.0
-        for token, here in zip(path, log_p, strict=True):
-            allowed = lattice.allowed(row[0])
-            if token not in allowed:
-                break  # a mark or a capital where the lattice puts none
-            loss -= float(np.logaddexp.reduce(here[allowed].astype(np.float64)))
-            lattice.advance(row, np.array([token]))
-        else:
-            losses_.append(max(0.0, loss))
+        log_p = model.lm_head(hidden).double().log_softmax(-1)  # (T, V)
+        loss = -float(_log_mass(log_p, torch.from_numpy(bits).to(device)).sum())
+        losses_.append(max(0.0, loss))
     model.train(was_training)
     return (float(np.mean(losses_)) if losses_ else math.nan), len(losses_)
 

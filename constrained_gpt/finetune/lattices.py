@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..kernels.mask import allocate_token_bitmask
-from ..lattice import Lattice, compile
+from ..lattice import Lattice, LatticeError, compile
 from ..lexicon import Form, Lexicon
 from ..tokenizer import Tokenizer
 from .prepare import bare
@@ -19,20 +19,32 @@ _BITS = 32  # tokens to an int32 of a bitmask
 
 
 class Lattices:
-    """The lattice of each form's lines, made when first asked for."""
+    """The lattice that generation walks through of each form, its syllables alone, made when first
+    asked for."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        self.n_vocab = tokenizer.n_vocab
         self._tokenizer = tokenizer
-        self._known: dict[tuple[str, int], Lattice] = {}
+        self._known: dict[tuple[str, int], Lattice | None] = {}
 
-    def __call__(self, form: Form, end: int) -> Lattice:
-        """end: id of the token that ends a poem."""
+    def __call__(self, form: Form, end: int) -> Lattice | None:
+        """end: id of the token that ends a poem. None if the form has no lattice: free verse."""
         key = (form.name, end)
         if key not in self._known:
-            self._known[key] = compile(
-                bare(form), Lexicon.default(), self._tokenizer, policy="all", end=end
-            )
+            try:
+                self._known[key] = compile(
+                    bare(form), Lexicon.default(), self._tokenizer, policy="all", end=end
+                )
+            except LatticeError:
+                self._known[key] = None
         return self._known[key]
+
+    def allowed_along(self, form: Form, tokens: Sequence[int]) -> np.ndarray:
+        """`allowed_along` of a poem of that form; all bits are set if it has no lattice."""
+        lattice = self(form, tokens[-1])
+        if lattice is None:
+            return np.full((len(tokens), -(-self.n_vocab // _BITS)), -1, np.int32)
+        return allowed_along(lattice, tokens)
 
 
 def allowed_along(lattice: Lattice, tokens: Sequence[int]) -> np.ndarray:

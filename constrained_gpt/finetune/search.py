@@ -10,16 +10,17 @@ import json
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..cache import written_whole
 from ..checkpoint_nanogpt import read_file
 from .prepare import read_card
-from .train import CKPT, TrainConfig, train
+from .train import CKPT, TrainConfig, said, train
 
 RESULT = "result.json"
+_MAY_DIFFER = ("out", "resume", "device", "tensorboard")  # they decide nothing that is learned
 Log = Callable[[str], None]
 
 
@@ -34,7 +35,8 @@ def crossval(config: TrainConfig, *, log: Log = print) -> dict[str, Any]:
     losses, validity = [], []
     for fold in range(folds):
         out = Path(config.out) / f"fold-{fold}"
-        said = _finished(out, replace(config, out=out, fold=fold))
+        _check_same(out, replace(config, out=out, fold=fold))
+        said = _finished(out)
         if said is None:
             log(f"fold {fold + 1} of {folds}")
             resume = (out / CKPT).is_file()
@@ -52,17 +54,24 @@ def crossval(config: TrainConfig, *, log: Log = print) -> dict[str, Any]:
     }
 
 
-def _finished(out: Path, config: TrainConfig) -> dict[str, Any] | None:
-    """What a run said, if it was taken to its end under this very configuration."""
+def _check_same(out: Path, config: TrainConfig) -> None:
+    """A run that was begun in this folder must have been of this very configuration."""
+    if not (out / CKPT).is_file():
+        return
+    kept = read_file(out / CKPT).get("config", {})
+    usual = {field.name: field.default for field in fields(config)}  # of what is newer than it
+    for name, value in said(config).items():
+        was = kept.get(name, usual[name])
+        if name not in _MAY_DIFFER and was != value:
+            raise ValueError(
+                f"{out} was trained with {name}={was}, not {value}; choose another --out"
+            )
+
+
+def _finished(out: Path) -> dict[str, Any] | None:
+    """What a run said that was taken to its end."""
     if not (out / RESULT).is_file() or not (out / CKPT).is_file():
         return None
-    kept = read_file(out / CKPT).get("config", {})
-    for name in ("max_iters", "seed", "learning_rate", "batch_size", "fold"):
-        if kept.get(name) != getattr(config, name):
-            raise ValueError(
-                f"{out} was trained with {name}={kept.get(name)}, not {getattr(config, name)}; "
-                "choose another --out"
-            )
     found: dict[str, Any] = json.loads((out / RESULT).read_text("utf-8"))
     return found
 

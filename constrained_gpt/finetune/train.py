@@ -109,8 +109,8 @@ class TrainConfig:
             "warmup_iters", "weight_decay", "grad_clip", "lora", "validity_poems", "patience",
             "form_loss",
         ):  # fmt: skip
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative; use 0 or more")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} cannot be; use a number from 0 up")
         if self.learning_rate is None:
             usual = 1e-3 if self.init == SCRATCH else 2e-4 if self.lora else 3e-5
             object.__setattr__(self, "learning_rate", usual)
@@ -395,10 +395,10 @@ class _Run:
         self.progress = progress if crew.leads else None
         kept = self._kept(config) if config.resume else None
         if kept is not None:  # what the model is, is settled
-            said = kept["config"]
+            begun_as = kept["config"]
             config = replace(
-                config, init=said["init"], budget=said["budget"], lora=said["lora"],
-                lora_alpha=said["lora_alpha"],
+                config, init=begun_as["init"], budget=begun_as["budget"], lora=begun_as["lora"],
+                lora_alpha=begun_as["lora_alpha"],
             )  # fmt: skip
         self.config = config
         if kept is not None and not config.lora:
@@ -422,7 +422,10 @@ class _Run:
         self.optimizer = optimizer_of(self.model, config)
         self.start, self.best, self.stale, self.tokens = 0, math.inf, 0, 0
         if kept is not None:
+            asked = [_given(group) for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(kept["optimizer"])
+            for group, own in zip(self.optimizer.param_groups, asked, strict=True):
+                group.update(own)  # rates and decay are this configuration's, not the file's
             torch.set_rng_state(kept["rng"])
             self.start, self.best = kept["iter_num"], kept["best_val_loss"]
             self.stale, self.tokens = kept["stale"], kept["tokens"]
@@ -487,7 +490,7 @@ class _Run:
         done = self.start
         if self.start < config.max_iters:
             val_loss, validity = self._held_out()
-            self.log(f"step {self.start}: {_said(val_loss, validity)}")
+            self.log(f"step {self.start}: {_told(val_loss, validity)}")
         with _Stop() as stop:
             for step in range(self.start, config.max_iters):
                 began = time.perf_counter()
@@ -499,7 +502,8 @@ class _Run:
                 due = done % config.eval_interval == 0 or done == config.max_iters
                 if due:
                     val_loss, validity = self._held_out()
-                    self.stale = 0 if val_loss < self.best else self.stale + 1
+                    if not math.isnan(val_loss):  # else nothing is held out
+                        self.stale = 0 if val_loss < self.best else self.stale + 1
                 if self.crew.leads:
                     shown = (val_loss, math.exp(min(val_loss, 700.0)), validity)
                     held = [("" if math.isnan(v) else v) if due else "" for v in shown]
@@ -514,7 +518,7 @@ class _Run:
                     self._save(done, val_loss if due else math.inf)
                 if due:
                     self.log(
-                        f"step {done}: loss {loss:.4f}, {_said(val_loss, validity)}, lr {lr:.2e}, "
+                        f"step {done}: loss {loss:.4f}, {_told(val_loss, validity)}, lr {lr:.2e}, "
                         f"{rate:.0f} tokens/s"
                     )
                 if due and self.watch is not None:
@@ -615,19 +619,15 @@ class _Run:
             return
         config = self.config
         own = self.model.state_dict()
-        said = {
-            **asdict(config),
-            "model": self._tokens_of(),
-            "init": _absolute(config.init),
-            "data": str(config.data),
-            "out": str(config.out),
-            "prompt_style": prompts.TAGS,
-        }
         state = {
             "model": lora.merged(own, config.alpha) if config.lora else own,
             "model_args": asdict(self.checkpoint.config),
             "iter_num": done,
-            "config": said,
+            "config": {
+                **said(config),
+                "model": self._tokens_of(),
+                "prompt_style": prompts.TAGS,
+            },
         }
         if config.lora:
             state["lora"] = lora.adapter(own)
@@ -651,6 +651,11 @@ class _Run:
         return None if name == "gpt2" else _absolute(name)
 
 
+def _given(group: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration says of a group of parameters."""
+    return {name: group[name] for name in ("weight_decay", "betas", "scale")}
+
+
 class _Learner(torch.nn.Module):
     """Batch in, summed loss out: what is compiled, and what processes share."""
 
@@ -662,9 +667,15 @@ class _Learner(torch.nn.Module):
         return losses(self.model, batch, self.distil, self.form_loss).sum()
 
 
-def _said(val_loss: float, validity: float) -> str:
-    said = f"held-out loss {val_loss:.4f}"
-    return said if math.isnan(validity) else f"{said}, {validity:.1%} in form unmasked"
+def said(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as a checkpoint keeps it."""
+    paths = {"data": str(config.data), "out": str(config.out), "init": _absolute(config.init)}
+    return {**asdict(config), **paths}
+
+
+def _told(val_loss: float, validity: float) -> str:
+    told = f"held-out loss {val_loss:.4f}"
+    return told if math.isnan(validity) else f"{told}, {validity:.1%} in form unmasked"
 
 
 def _absolute(model: str) -> str:

@@ -13,9 +13,11 @@ import toy
 from constrained_gpt.finetune.batches import Poems, form_of
 from constrained_gpt.finetune.evaluate import losses
 from constrained_gpt.finetune.lattices import Lattices, allowed_along
+from constrained_gpt.finetune.prepare import prepare
 from constrained_gpt.finetune.train import TrainConfig, build, train
 from constrained_gpt.lattice import compile
-from constrained_gpt.lexicon import Form
+from constrained_gpt.lexicon import HAIKU, Form
+from constrained_gpt.lexicon.form import FREE
 from constrained_gpt.lexicon.typography import Typography
 from constrained_gpt.tokenizer import Tokenizer
 
@@ -68,6 +70,7 @@ def test_the_term_is_the_mass_that_the_form_forbids(data: Path, tiny: Path) -> N
     for row in range(3):
         path = batch.y[row][batch.counts[row]].tolist()
         lattice = lattices(form_of("haiku"), path[-1])
+        assert lattice is not None
         state = lattice.start()
         for token in path:
             mass = p[place, lattice.allowed(state[0])].sum()
@@ -78,6 +81,20 @@ def test_the_term_is_the_mass_that_the_form_forbids(data: Path, tiny: Path) -> N
     assert found.min() > 0.1  # an untrained model leaves much to the forbidden
     plain = Poems(data, "train", tokenizer).step(1, 0, 3, 0, 1)
     assert torch.equal(losses(model, plain, form=0.5), without)  # nobody asked: nothing is added
+
+
+def test_of_poems_without_a_lattice_nothing_is_known(tmp_path: Path) -> None:
+    source = tmp_path / "poems.txt"
+    strange = "snow falls on Xyzzy\nall night long the old house creaks\nand the lamp burns low"
+    source.write_text(f"{strange}\n\nrain\nand rain again", "utf-8")
+    prepare([source], tmp_path / "data", model="gpt2", forms=(HAIKU, FREE), val_fraction=0.0)
+    tokenizer = Tokenizer.gpt2()
+    poems = Poems(tmp_path / "data", "train", tokenizer, lattices=Lattices(tokenizer))
+    batch = poems.batch([0, 1], [np.random.default_rng(i) for i in range(2)], learn=True)
+    assert batch.allowed is not None
+    known = [(rows != -1).any(1) for rows in batch.allowed.split(batch.counts.sum(1).tolist())]
+    assert known[0][0] and not known[0][-1]  # up to the name that no lexicon has
+    assert not known[1].any()  # free verse
 
 
 def test_training_with_it_leaves_less_to_the_forbidden(data: Path, tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ def test_crossval_trains_each_fold_once(data: Path, tiny: Path, tmp_path: Path) 
     assert len(said) == count  # nothing was trained again
     with pytest.raises(ValueError, match="another --out"):
         crossval(replace(config, seed=2), log=said.append)
+    with pytest.raises(ValueError, match=r"trained with form_loss=0\.0, not 1\.0"):
+        crossval(replace(config, form_loss=1.0), log=said.append)
+    (tmp_path / "fold-0" / "result.json").unlink()  # one that has not come to its end
+    with pytest.raises(ValueError, match="fold-0 was trained with weight_decay"):
+        crossval(replace(config, weight_decay=0.2), log=said.append)
 
 
 def test_crossval_that_is_ended_goes_on(data: Path, tiny: Path, tmp_path: Path) -> None:

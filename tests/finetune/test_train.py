@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from constrained_gpt.finetune import train as trainer
 from constrained_gpt.finetune.batches import Poems
 from constrained_gpt.finetune.evaluate import evaluate, evaluate_files
+from constrained_gpt.finetune.prepare import prepare
 from constrained_gpt.finetune.train import TrainConfig, build, lr_at, optimizer_of, train
 from constrained_gpt.lattice.budget import LEFT, LINES
 from constrained_gpt.model import GPT
@@ -302,6 +303,23 @@ def test_early_stopping(data: Path, tiny: Path, tmp_path: Path) -> None:
     assert quiet(config)["step"] < 40
 
 
+def test_without_held_out_poems_patience_waits(poems: Path, tiny: Path, tmp_path: Path) -> None:
+    prepare([poems], tmp_path / "data", model="gpt2", near=1.0, val_fraction=0.0)
+    config = settings(tmp_path / "data", tmp_path / "out", tiny, max_iters=6, eval_interval=1)
+    assert quiet(replace(config, patience=2))["step"] == 6
+
+
+def test_decay_and_rates_are_those_asked_for_when_going_on(
+    data: Path, tiny: Path, tmp_path: Path
+) -> None:
+    config = settings(data, tmp_path, tiny, max_iters=1, budget=True, weight_decay=0.1)
+    quiet(config)
+    quiet(replace(config, max_iters=2, weight_decay=0.3, state_lr=1e-2, resume=True))
+    groups = weights(tmp_path / "ckpt.pt")["optimizer"]["param_groups"]
+    assert groups[0]["weight_decay"] == 0.3
+    assert groups[-1]["scale"] == pytest.approx(1e-2 / config.lr)
+
+
 @pytest.mark.parametrize(
     ("changes", "cure"),
     [
@@ -309,7 +327,8 @@ def test_early_stopping(data: Path, tiny: Path, tmp_path: Path) -> None:
         ({"learning_rate": 0.0}, "use e.g. 3e-5"),
         ({"learning_rate": math.nan}, "use e.g. 3e-5"),
         ({"min_lr": 1.0}, "lower it"),
-        ({"grad_clip": -1.0}, "use 0 or more"),
+        ({"grad_clip": -1.0}, "a number from 0 up"),
+        ({"form_loss": math.inf}, "a number from 0 up"),
         ({"init": "scratch", "block_size": 8}, "raise block_size"),
         ({"resume": True}, "leave out --resume"),
         ({"device": "toaster"}, "use auto"),
