@@ -3,7 +3,8 @@
 Knows the model, its checkpoints and batches of poems. Called by `haiku finetune`, alone or by
 `torchrun`. Writes ckpt.pt in nanoGPT's format (the newest, to go on from), best.pt (the lowest
 held-out loss) and step_metrics.csv. The same configuration gives the same weights, interrupted or
-not: what a step sees follows from seed and step.
+not: what a step sees follows from seed and step. (One process on a processor, that is; with dropout
+on a GPU or in several processes a run that goes on drops other units.)
 """
 
 from __future__ import annotations

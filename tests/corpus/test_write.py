@@ -197,3 +197,45 @@ def test_rows_are_json_of_valid_poems(tmp_path: Path, monkeypatch: pytest.Monkey
         assert validate(row["text"], form, policy="all", lexicon=toy.lexicon()).valid
         assert row["log_p"] < 0 and row["log_mass"] <= 0
         assert len(teacher.unpack(row["teacher"])) == row["tokens"]
+
+
+def test_a_teacher_is_asked_in_its_own_way_and_sees_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = toy.ToyTokenizer()
+    engine = toy.ToyEngine(tokenizer)
+    engine.prompt_style = prompts.TAGS  # type: ignore[attr-defined]
+    form = Form(lines=(1, 2), kigo="off", seasonal=False)
+    monkeypatch.setattr(write.Engine, "from_pretrained", lambda *_, **__: engine)
+    monkeypatch.setattr(write.Lexicon, "default", toy.lexicon)
+    monkeypatch.setattr(
+        plan, "job", lambda recipe, number: plan.Job(number, "rain", None, form, None)
+    )
+    asked, records = [], []
+    build, along = prompts.build, teacher.Recorder.along
+
+    def watched_build(*args: Any, **named: Any) -> prompts.Prompt:
+        asked.append(args[3])
+        found: prompts.Prompt = build(tokenizer, "rain", form, "page")  # type: ignore[arg-type]
+        return found
+
+    def watched_along(self: Any, lattice: Any, tokens: Any, foresight: Any = None) -> Any:
+        found = along(self, lattice, tokens, foresight)
+        wanted = along(self, lattice, tokens, Guide.blank(lattice).ahead)
+        records.append((found, wanted, along(self, lattice, tokens)))
+        return found
+
+    monkeypatch.setattr(prompts, "build", watched_build)
+    monkeypatch.setattr(teacher.Recorder, "along", watched_along)
+    write.write(tmp_path / "rows.jsonl", 1, recipe=RECIPE)
+    assert asked == [prompts.TAGS]
+    assert len(records) == RECIPE.poems
+    for found, wanted, _ in records:
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(a.ids, b.ids)
+            np.testing.assert_array_equal(a.log_p, b.log_p)
+    assert any(  # it makes a difference, so the test can tell
+        not np.array_equal(a.log_p, b.log_p)
+        for found, _, bare in records
+        for a, b in zip(found, bare, strict=True)
+    )
