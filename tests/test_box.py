@@ -20,7 +20,7 @@ from constrained_gpt.checkpoint import CheckpointError, load, load_tokenizer
 from constrained_gpt.checkpoint_adapter import base_of
 from constrained_gpt.checkpoint_boxed import save_boxed
 from constrained_gpt.corpus.teacher import Thought, pack
-from constrained_gpt.finetune.batches import Batch, Poems, Thoughts
+from constrained_gpt.finetune.batches import Batch, Poems, Teachers, Thoughts
 from constrained_gpt.finetune.evaluate import losses
 from constrained_gpt.finetune.pack import pack as packed
 from constrained_gpt.finetune.prepare import prepare
@@ -144,6 +144,20 @@ def test_a_box_of_bytes_gives_back_its_own_rounding(small: Path, tmp_path: Path)
         load(first)
 
 
+def test_a_poem_says_whose_thoughts_came_with_it(small: Path, tmp_path: Path) -> None:
+    own = load_tokenizer(small)
+    record = [Thought(np.array([i]), np.zeros(1, np.float32)) for i in own.encode(POEM)]
+    record.append(Thought(np.array([own.eos]), np.zeros(1, np.float32)))
+    row = {"text": POEM, "teacher": pack(record), "taught_by": str(small), "taught_end": own.eos}
+    source = tmp_path / "poems.jsonl"
+    source.write_text(json.dumps(row) + "\n")
+    prepare([source], tmp_path / "data", model=str(small), val_fraction=0.0)
+    poems = Poems(tmp_path / "data", "train", own, thoughts=Teachers(own))
+    batch = poems.step(1, 0, 1, 0, 1)
+    assert batch.thought_ids is not None  # read as this teacher's tokens, not as another's
+    assert batch.thought_ids[:, 0].tolist() == batch.y[batch.counts].tolist()
+
+
 def test_a_teachers_thoughts_in_the_loss(small: Path, tmp_path: Path) -> None:
     own = load_tokenizer(small)
     ids = GPT2.encode(POEM)
@@ -154,6 +168,15 @@ def test_a_teachers_thoughts_in_the_loss(small: Path, tmp_path: Path) -> None:
     assert [r[0][0] for r in rows] == [*own.encode(POEM), own.eos]
     assert rows[0][1] == pytest.approx([0.75, 0.25], abs=0.02)
     assert Thoughts(GPT2, own, end).rows(pack(record), len(ids)) == []
+    # A teacher whose poems end with a line break: it is the end in the last place alone.
+    newline = GPT2.encode("\n")[0]
+    ended = [*record[:-1], Thought(np.array([newline]), np.zeros(1, np.float32))]
+    paged = Thoughts(GPT2, own, newline).rows(pack(ended), len(ids) + 1)
+    assert [r[0][0] for r in paged] == [*own.encode(POEM), own.eos]
+    # Tokens that no teacher of this name has are left out.
+    strange = [Thought(np.array([0xFFFF, ids[0]]), np.log(np.array([0.5, 0.5], np.float32)))]
+    (only,) = Thoughts(GPT2, own, end).rows(pack(strange), 1)
+    assert only[0].tolist() == [own.encode(POEM)[0]]
 
     source = tmp_path / "poems.jsonl"
     other = POEM.replace("hill", "gate")
@@ -162,7 +185,8 @@ def test_a_teachers_thoughts_in_the_loss(small: Path, tmp_path: Path) -> None:
         + json.dumps({"text": other, "topic": "snow"}) + "\n"
     )  # fmt: skip
     prepare([source], tmp_path / "data", model=str(small), val_fraction=0.0, near=1.0)
-    poems = Poems(tmp_path / "data", "train", own, thoughts=Thoughts(GPT2, own, end))
+    thoughts = Thoughts(GPT2, own, end)
+    poems = Poems(tmp_path / "data", "train", own, thoughts=lambda tags: thoughts)
     batch = poems.step(1, 0, 2, 0, 1)
     assert batch.thought_p is not None and batch.thought_ids is not None
     known = batch.thought_p.sum(1) > 0

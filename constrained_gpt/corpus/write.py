@@ -38,7 +38,8 @@ def write(
     with a file of its own. A row: text, form, season (None: any or none), topic, batch, log_p (of
     the tokens under the teacher, natural log), log_mass (of what the form left it, natural log: low
     where it was forced), tokens (their number), and, if the recipe says so, teacher
-    (`teacher.unpack`). progress: called with (batches in the file, batches).
+    (`teacher.unpack`) with taught_by (the recipe's model) and taught_end (the token that it ends a
+    poem with). progress: called with (batches in the file, batches).
 
     ValueError if `out` was begun by another recipe or part.
     """
@@ -179,6 +180,7 @@ class _Scribe:
                 "tokens": len(path.tokens),
             }
             if recipe.teacher_top:
+                row["taught_by"], row["taught_end"] = recipe.model, asking.end
                 row["teacher"] = teacher.pack(recorder.along(lattice, path.tokens, foresight))
             rows.append(row)
         return rows

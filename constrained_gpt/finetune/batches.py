@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,18 @@ import torch
 
 from .. import prompts
 from ..corpus.teacher import unpack
-from ..lexicon import Form
+from ..lexicon import HAIKU, Form
 from ..lexicon.form import FORMS
 from ..lexicon.function_words import DANGLING
 from ..tokenizer import Tokenizer
 from .lattices import Lattices
-from .prepare import Tags, checked_card
+from .prepare import Tags, checked_card, tokenizer_of
 
 # How often a tag is left out, so that the model learns to do without; and how often a poem that
 # came with a topic is asked for by one of its own words instead.
 DROPOUT = {"season": 0.4, "kigo": 0.7, "topic": 0.15}
 OWN_WORD = 0.3
+_TEACHER = "smollm2"  # of rows that were written before they named it
 _HELD_OUT = 0x7A65  # the draw of tags for held-out poems: one that no epoch has
 
 
@@ -68,7 +69,7 @@ class Thoughts:
             [own.get(teacher.token_bytes(i), -1) for i in range(teacher.n_vocab)], np.int64
         )
         self._id[list(teacher.special_tokens.values())] = -1
-        self._id[end] = learner.eos
+        self._end, self._eos = end, learner.eos
 
     def rows(self, record: str, tokens: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """(ids, probabilities) of each step; none where the learner spells the poem otherwise."""
@@ -76,11 +77,33 @@ class Thoughts:
         if len(found) != tokens:
             return []
         rows = []
-        for ids, log_p in found:
-            own, p = self._id[ids], np.exp(log_p, dtype=np.float64)
-            p = p[own >= 0]
+        for step, (ids, log_p) in enumerate(found, 1):
+            known = ids < len(self._id)
+            own = np.where(known, self._id[np.where(known, ids, 0)], -1)
+            if step == tokens:  # where a line break may be the end, as after a page of poems
+                own[ids == self._end] = self._eos
+            p = np.exp(log_p, dtype=np.float64)[own >= 0]
             rows.append((own[own >= 0], p / p.sum() if len(p) else p))
         return rows
+
+
+class Teachers:
+    """The `Thoughts` of each teacher that poems came from, made when first asked for."""
+
+    def __init__(self, learner: Tokenizer) -> None:
+        self._learner = learner
+        self._known: dict[tuple[str, int], Thoughts] = {}
+
+    def __call__(self, tags: Tags) -> Thoughts:
+        """Those of a poem's teacher; SmolLM2's if its row does not say whose they are."""
+        key = (tags.taught_by or _TEACHER, tags.taught_end)
+        if key not in self._known:
+            name, end = key
+            teacher = tokenizer_of(name)
+            if end < 0:
+                end = prompts.build(teacher, "x", HAIKU).end
+            self._known[key] = Thoughts(teacher, self._learner, end)
+        return self._known[key]
 
 
 class Poems:
@@ -94,7 +117,7 @@ class Poems:
         *,
         rows: np.ndarray | None = None,
         style: str = prompts.TAGS,
-        thoughts: Thoughts | None = None,
+        thoughts: Callable[[Tags], Thoughts] | None = None,
         lattices: Lattices | None = None,
     ) -> None:
         """rows: some of the split's poems. style: how a poem is asked for, one of
@@ -219,12 +242,17 @@ class Poems:
         return batch
 
     def _with_thoughts(
-        self, batch: Batch, thoughts: Thoughts, indices: Sequence[int], poems: list[np.ndarray]
+        self,
+        batch: Batch,
+        thoughts: Callable[[Tags], Thoughts],
+        indices: Sequence[int],
+        poems: list[np.ndarray],
     ) -> Batch:
         steps: list[tuple[np.ndarray, np.ndarray]] = []
         nothing = (np.zeros(0, np.int64), np.zeros(0))
         for index, tokens in zip(indices, poems, strict=True):
-            found = thoughts.rows(self.tags(index).teacher, len(tokens))
+            tags = self.tags(index)
+            found = thoughts(tags).rows(tags.teacher, len(tokens)) if tags.teacher else []
             steps += found or [nothing] * len(tokens)
         width = max(1, *(len(ids) for ids, _ in steps))
         ids = np.zeros((len(steps), width), np.int64)

@@ -69,7 +69,9 @@ def bare(form: Form) -> Form:
 
 @dataclass(frozen=True)
 class Tags:
-    """What is known of a poem. seasons: of its season words, in the order of `kigo`."""
+    """What is known of a poem. seasons: of its season words, in the order of `kigo`. teacher: what
+    the model that wrote it thought (`corpus.teacher`); taught_by: that model; taught_end: the token
+    that it ends a poem with, -1 if nobody knows."""
 
     text: str
     form: str
@@ -78,10 +80,13 @@ class Tags:
     cut: bool = False
     topic: str = ""
     teacher: str = ""
+    taught_by: str = ""
+    taught_end: int = -1
 
     @classmethod
-    def of(cls, text: str, form: Form, topic: str = "", teacher: str = "") -> Tags:
-        """Read off the poem's own words."""
+    def of(cls, text: str, form: Form, record: readers.Record | None = None) -> Tags:
+        """Read off the poem's own words, and off the record that it came with."""
+        came = readers.Record(text) if record is None else record
         found = find_kigo(text)
         return cls(
             text=text,
@@ -89,8 +94,10 @@ class Tags:
             kigo=tuple(k.phrase for k in found),
             seasons=tuple(k.season for k in found),
             cut=bool(find_cuts(text)),
-            topic=" ".join(topic.split()),
-            teacher=teacher,
+            topic=" ".join(came.topic.split()),
+            teacher=came.teacher,
+            taught_by=came.taught_by,
+            taught_end=came.taught_end,
         )
 
 
@@ -262,7 +269,7 @@ def prepare(
             lattice = lattices[which]
             states = None if lattice is None else walk(lattice, ids)
             fold = int(_place("fold " + " ".join(keys)) * folds)
-            tags = Tags.of(text, forms[which], record.topic, record.teacher)
+            tags = Tags.of(text, forms[which], record)
             splits[name].add(np.array(ids), states, tags, fold)
         if not sum(split.poems for split in splits.values()):
             why = ", ".join(f"{count} {reason}" for reason, count in rejects.items())

@@ -30,7 +30,9 @@ class Record:
 
     text: str
     topic: str = ""
-    teacher: str = ""  # what a teacher thought at each step (`corpus.teacher`)
+    teacher: str = ""  # what a teacher thought at each step (`corpus.teacher`),
+    taught_by: str = ""  # which model that was, and
+    taught_end: int = -1  # the token it ends a poem with
 
 
 def read(source: str | Path, column: str | None = None) -> Iterator[Record]:
@@ -131,12 +133,12 @@ def _from_fields(fields: Mapping[str, Any], column: str | None, where: str) -> R
             "field with --column"
         )
     topic = next((fields[n] for n in TOPIC if n != column and isinstance(fields.get(n), str)), "")
-    teacher = fields.get("teacher")
-    return Record(
-        _BREAK.sub("\n", text) if "\n" not in text else text,
-        topic,
-        teacher if isinstance(teacher, str) else "",
-    )
+    known = {
+        name: fields[name]
+        for name, kind in (("teacher", str), ("taught_by", str), ("taught_end", int))
+        if isinstance(fields.get(name), kind)
+    }
+    return Record(_BREAK.sub("\n", text) if "\n" not in text else text, topic, **known)
 
 
 def _pyarrow() -> Any:

@@ -29,11 +29,10 @@ from .. import prompts
 from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
 from ..checkpoint_nanogpt import read_file
-from ..lexicon import HAIKU
 from ..model import GPT
 from ..model_config import GPTConfig
 from . import lora
-from .batches import Poems, Thoughts, form_of, mapped
+from .batches import Poems, Teachers, form_of, mapped
 from .evaluate import evaluate, losses
 from .lattices import Lattices
 from .prepare import bare, read_card, tokenizer_of
@@ -90,7 +89,6 @@ class TrainConfig:
     dropout: float = 0.0
     bias: bool = False
     distil: float = 0.0  # share of the loss that is towards what a teacher thought, if it is known
-    teacher: str = "smollm2"  # whose thoughts they are
     form_loss: float = 0.0  # weight of what the form forbids, see `evaluate.losses`
     fold: int | None = None  # held out of the training split instead of the validation split
     precision: str = "auto"  # bfloat16 where the device multiplies it fast
@@ -450,7 +448,7 @@ class _Run:
 
     def _splits(self) -> tuple[Poems, Poems]:
         config = self.config
-        thoughts = self._thoughts() if config.distil else None
+        thoughts = Teachers(self.tokenizer) if config.distil else None
         lattices = self._lattices if config.form_loss else None
         every = Poems(config.data, "train", self.tokenizer, thoughts=thoughts, lattices=lattices)
         held = Poems(config.data, "val", self.tokenizer)
@@ -475,11 +473,6 @@ class _Run:
             ),
             Poems(config.data, "train", self.tokenizer, rows=rows[apart]),
         )
-
-    def _thoughts(self) -> Thoughts:
-        teacher = tokenizer_of(self.config.teacher)
-        end = prompts.build(teacher, "x", HAIKU).end
-        return Thoughts(teacher, self.tokenizer, end)
 
     def train(self) -> dict[str, Any]:
         """All steps that are left."""

@@ -197,6 +197,7 @@ def test_rows_are_json_of_valid_poems(tmp_path: Path, monkeypatch: pytest.Monkey
         assert validate(row["text"], form, policy="all", lexicon=toy.lexicon()).valid
         assert row["log_p"] < 0 and row["log_mass"] <= 0
         assert len(teacher.unpack(row["teacher"])) == row["tokens"]
+        assert (row["taught_by"], row["taught_end"]) == (RECIPE.model, tokenizer.encode("\n")[0])
 
 
 def test_a_teacher_is_asked_in_its_own_way_and_sees_ahead(
