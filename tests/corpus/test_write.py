@@ -134,6 +134,35 @@ def test_a_file_never_mixes_recipes(tmp_path: Path, scribe: list[int]) -> None:
         write.write(tmp_path / "b.jsonl", 2, recipe=RECIPE)
 
 
+def test_who_is_refused_changes_nothing(
+    tmp_path: Path, scribe: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, beside = tmp_path / "x.jsonl", tmp_path / "x.jsonl.recipe.json"
+    write.write(path, 0, recipe=RECIPE, part=(0, 2))  # begun, and no batch on disk yet
+    first = beside.read_bytes()
+    with path.open("ab") as file:
+        write._hold(file, path)
+        with pytest.raises(ValueError, match="another process is writing"):
+            write.write(path, 1, recipe=RECIPE, part=(1, 2))
+        assert beside.read_bytes() == first
+        path.unlink()
+    with path.open("ab") as file:
+        path.unlink()  # by one who held it, and failed
+        with pytest.raises(ValueError, match="another process is writing"):
+            write._hold(file, path)
+
+    def no_weights(recipe: plan.Recipe) -> None:
+        raise ValueError("no weights")
+
+    monkeypatch.setattr(write, "_Scribe", no_weights)
+    for new in ("y.jsonl", "z.jsonl"):
+        if new == "z.jsonl":  # where the recipe cannot go
+            (tmp_path / "z.jsonl.recipe.json.tmp").mkdir()
+        with pytest.raises((ValueError, OSError)):
+            write.write(tmp_path / new, 1, recipe=RECIPE)
+        assert not (tmp_path / new).exists()
+
+
 @pytest.mark.parametrize("sees", [False, True])
 def test_the_teachers_thoughts_are_its_own(sees: bool) -> None:
     """The record of each step is the model's distribution over the allowed tokens, to rounding;
