@@ -373,6 +373,11 @@ def _sha256(source: str | Path) -> str | None:
     if str(source) == "-":
         return None
     path = Path(source)
+    if path.exists() and not path.is_file() and not path.is_dir():  # read once, it has no more
+        raise ValueError(
+            f"{source} is a pipe or a device, which can be read once and is read twice; write it "
+            "to a file, or give it on standard input as -"
+        )
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         with file.open("rb") as stream:

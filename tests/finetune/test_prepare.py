@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def test_prepare_refuses_with_the_cure(poems: Path, data: Path, tmp_path: Path) 
     with pytest.raises(ValueError, match="haiku prepare"):
         read_card(tmp_path / "x")
     assert not list((tmp_path / "x").iterdir())  # what failed leaves nothing behind
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="no files that name pipes")
+def test_a_pipe_is_refused(poems: Path, tmp_path: Path) -> None:
+    """As of `haiku prepare poems.txt <(zcat more.gz)`."""
+    end, start = os.pipe()
+    os.write(start, b"a poem\n")
+    os.close(start)
+    with pytest.raises(ValueError, match=r"/dev/fd/\d+ is a pipe .* standard input as -"):
+        prepare([poems, f"/dev/fd/{end}"], tmp_path / "x", model="gpt2")
+    os.close(end)
+    assert not (tmp_path / "x").exists()
 
 
 # formats
