@@ -87,16 +87,17 @@ def select(
     kept = _taken(_liked(fit, rules, rejects), rules, rejects)
     if not kept:
         raise ValueError("no poem is kept; loosen the rules or write more poems")
-    with written_whole(Path(out)) as temporary:
-        temporary.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in kept), "utf-8"
-        )
-    return {
+    figures = {
         "rules": asdict(rules),
         "read": len(rows),
         "rejects": dict(rejects.most_common()),
         **_figures(kept),
     }
+    with written_whole(Path(out)) as temporary:
+        temporary.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in kept), "utf-8"
+        )
+    return figures
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -106,15 +107,34 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 return  # a batch that is being written
             try:
                 row = json.loads(line)
-                numbers = [float(row[name]) for name in ("log_p", "log_mass", "tokens")]
-                fits = isinstance(row["text"], str) and numbers[-1] > 0
-                if not fits or not all(map(math.isfinite, numbers)):
-                    raise ValueError
-            except (ValueError, KeyError, TypeError, RecursionError):
+                wrong = _wrong(row)
+            except (ValueError, OverflowError, RecursionError) as error:
+                wrong = str(error)
+            if wrong is not None:
                 raise ValueError(
-                    f"{path}: line {number} is no row of `haiku corpus write`; give its files"
-                ) from None
+                    f"{path}: line {number} is no row of `haiku corpus write` ({wrong}); give its "
+                    "files"
+                )
             yield row
+
+
+def _wrong(row: object) -> str | None:
+    """What is not as `write` puts it; None if all that is looked at is."""
+    if not isinstance(row, dict):
+        return "it is no object"
+    for name in ("text", "form", "topic"):
+        if not isinstance(row.get(name), str):
+            return f"{name} is no string"
+    if not isinstance(row.get("season", ...), str | None):
+        return "season is neither a string nor null"
+    for name in ("log_p", "log_mass", "tokens"):
+        if not _is_number(row.get(name)):
+            return f"{name} is no number"
+    return None if row["tokens"] > 0 else "it has no tokens"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _reason(
