@@ -47,6 +47,10 @@ class Rules:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not _is_number(self.line_log_mass):  # nan is less than nothing: the rule would be off
+            raise ValueError(
+                f"line_log_mass={self.line_log_mass!r} is no finite number; give e.g. -2.5"
+            )
         for name in ("worst", "word", "opening", "cliche"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is no share; give one from 0 to 1")
@@ -69,6 +73,9 @@ def select(
     progress: called with (poems measured, poems).
     """
     rules = Rules() if rules is None else rules
+    for file in files:
+        if Path(out).exists() and Path(out).samefile(file):
+            raise ValueError(f"{out} is {file}, which is read; give another --out to keep it")
     rows = [row for file in files for row in _rows(Path(file))]
     if not rows:
         raise ValueError("the files hold no poems; write some with `haiku corpus write`")

@@ -82,6 +82,26 @@ def test_words_lines_and_phrases_are_capped(tmp_path: Path) -> None:
     assert figures["rejects"]["too many with its phrase"] == 7
 
 
+@pytest.mark.parametrize("kind", ["itself", "symlink_to", "hardlink_to"])
+def test_what_is_read_is_not_written_over(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "raw.jsonl"
+    source.write_text("".join(json.dumps(row(p)) + "\n" for p in POEMS), "utf-8")
+    before, out = source.read_bytes(), source
+    if kind != "itself":
+        out = tmp_path / "link.jsonl"
+        getattr(out, kind)(source)
+    with pytest.raises(ValueError, match="which is read; give another --out"):
+        select([source], out, rules=OPEN)
+    assert source.read_bytes() == before
+    assert out.samefile(source)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf"), True, "-2.5"])
+def test_a_limit_that_is_no_number_is_refused(bad: Any) -> None:
+    with pytest.raises(ValueError, match=r"line_log_mass=.* is no finite number; give e.g. -2.5"):
+        Rules(line_log_mass=bad)
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "raw.jsonl"
     source.write_text("".join(json.dumps(row(p)) + "\n" for p in POEMS) + '{"text": "half', "utf-8")
