@@ -29,6 +29,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..cache import written_whole
+from ..corpus.teacher import unpack
 from ..lattice import Lattice, LatticeError, compile
 from ..lattice.budget import LEFT, LINES, walk
 from ..lexicon import HAIKU, Form, Lexicon, find_cuts, find_kigo, validate
@@ -262,7 +263,7 @@ def prepare(
             lattice = lattices[which]
             states = None if lattice is None else walk(lattice, ids)
             fold = int(_place("fold " + " ".join(keys)) * folds)
-            tags = Tags.of(text, forms[which], record.topic, record.teacher)
+            tags = Tags.of(text, forms[which], record.topic, _record_of(record.teacher))
             splits[name].add(np.array(ids), states, tags, fold)
         if not sum(split.poems for split in splits.values()):
             why = ", ".join(f"{count} {reason}" for reason, count in rejects.items())
@@ -302,6 +303,15 @@ def prepare(
 def _records(files: Sequence[str | Path], column: str | None) -> Iterator[readers.Record]:
     for file in files:
         yield from readers.read(file, column)
+
+
+def _record_of(teacher: str) -> str:
+    """A teacher's record as it came; "" for what is none, such as a name in a school's table."""
+    try:
+        unpack(teacher)
+    except ValueError:
+        return ""
+    return teacher
 
 
 def _form(text: str, forms: Sequence[Form], policy: str) -> int | None:

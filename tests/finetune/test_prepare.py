@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from few_poems import FIVES, SEVENS
 
+from constrained_gpt.corpus.teacher import Thought, pack
 from constrained_gpt.finetune import readers
 from constrained_gpt.finetune.near_duplicates import NearDuplicates
 from constrained_gpt.finetune.prepare import clean, prepare, read_card, read_tokens
@@ -270,6 +271,20 @@ def test_forms_and_tags(tmp_path: Path) -> None:
     file.write_text(json.dumps({"text": "no haiku"}))
     with pytest.raises(ValueError, match="1 not of the form"):
         prepare([file], tmp_path / "x", model="gpt2")
+
+
+def test_a_teacher_who_is_no_record_is_left_out(tmp_path: Path) -> None:
+    """A school's table has teachers too; `finetune --distil` reads what a model thought alone."""
+    thought = Thought(np.array([5, 7]), np.array([-0.25, -1.5], np.float32))
+    kept = pack([thought] * 3)
+    file = tmp_path / "poems.jsonl"
+    names = ["Mrs. Smith", "Anna", "Smith===", "Zoë", kept[:-4], kept]
+    texts = [f"{FIVES[0]}\n{b}\n{c}" for b in SEVENS for c in FIVES[1:]][: len(names)]
+    rows = [{"text": p, "teacher": t} for p, t in zip(texts, names, strict=True)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare([file], tmp_path / "out", model="gpt2", near=1.0, val_fraction=0.0)
+    lines = (tmp_path / "out/train_tags.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["teacher"] for line in lines] == [""] * 5 + [kept]
 
 
 def test_splits_do_not_share_a_poem(tmp_path: Path, poems: Path) -> None:
