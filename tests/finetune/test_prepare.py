@@ -165,6 +165,14 @@ def test_a_folder_of_files_is_all_of_them(tmp_path: Path) -> None:
     assert [record.text for record in readers.read(tmp_path)] == 2 * POEMS
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_column_is_named_as_its_heading_is(kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, kind)
+    path.write_text(path.read_text().replace("Poem", "Body", 1))
+    for column in ("Body", "body"):
+        assert [record.text for record in readers.read(path, column)] == POEMS
+
+
 def test_bad_files_end_with_the_cure(tmp_path: Path) -> None:
     cases: dict[str, tuple[bytes, str]] = {
         "a.jsonl": (b"not json\n", "line 1 is not JSON"),
@@ -176,6 +184,8 @@ def test_bad_files_end_with_the_cure(tmp_path: Path) -> None:
         "g.csv": (b"text\n" + b"a" * 200_000, "line 2 is no row of a table"),
         "h.csv": (b'text\n"an old pond\na frog\n', "close every quotation mark"),
         "i.jsonl": (b'{"text": 5}\n', "its text is 5, not a string"),
+        "j.jsonl": (b'{"poem": null}\n', "line 1: its poem holds nothing"),
+        "k.csv": (b"id,text\n7\n", "line 2: its text holds nothing"),
     }
     for name, (content, cure) in cases.items():
         (tmp_path / name).write_bytes(content)
