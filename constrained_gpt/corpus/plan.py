@@ -100,7 +100,7 @@ class Recipe:
             text = Path(path).read_bytes()
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not JSON ({error}); write a recipe such as the "
                              "package's corpus/data/recipe.json") from None  # fmt: skip
         names = {field.name for field in dataclasses.fields(cls)}

@@ -336,7 +336,7 @@ def read_card(data: str | Path) -> dict[str, Any]:
         raise ValueError(f"{data} has no {CARD}; make it with `haiku prepare POEMS --out {data}`")
     try:
         card = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         card = None
     if not isinstance(card, dict):
         raise ValueError(f"{path} is damaged; run `haiku prepare` again")

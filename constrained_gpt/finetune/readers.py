@@ -137,6 +137,13 @@ def _from_fields(fields: Mapping[str, Any], column: str | None, where: str) -> R
     if not isinstance(text, str):
         raise ValueError(f"{where}: its text is {text!r:.60}, not a string; give the poem's text")
     topic = next((fields[n] for n in TOPIC if n != column and isinstance(fields.get(n), str)), "")
+    for name, said in (("text", text), ("topic", topic)):
+        try:
+            said.encode()
+        except UnicodeEncodeError:  # JSON may hold what no file of text can
+            raise ValueError(
+                f"{where}: its {name} holds a lone surrogate, half of a character; remove it"
+            ) from None
     teacher = fields.get("teacher")
     return Record(
         _BREAK.sub("\n", text) if "\n" not in text else text,

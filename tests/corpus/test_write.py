@@ -58,6 +58,7 @@ def test_bad_recipes_say_the_cure(tmp_path: Path) -> None:
     for said, cure in (
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
         (b'{"model": 5}', "model=5 is not a name"),
         (b'{"forms": 5}', "are no weights"),
         (b'{"forms": {"haiku": "much"}}', "are no weights"),

@@ -102,6 +102,10 @@ def test_prepare_refuses_with_the_cure(poems: Path, data: Path, tmp_path: Path) 
         prepare([], tmp_path / "x", model="gpt2")
     with pytest.raises(ValueError, match="haiku prepare"):
         read_card(tmp_path / "x")
+    for said in ("{", "[" * 100_000, "[]"):
+        (tmp_path / "card.json").write_text(said)
+        with pytest.raises(ValueError, match=r"card\.json is damaged; run `haiku prepare` again"):
+            read_card(tmp_path)
     assert not list((tmp_path / "x").iterdir())  # what failed leaves nothing behind
 
 
@@ -185,6 +189,11 @@ def test_bad_files_end_with_the_cure(tmp_path: Path) -> None:
         "h.csv": (b'text\n"an old pond\na frog\n', "close every quotation mark"),
         "i.jsonl": (b'{"text": 5}\n', "its text is 5, not a string"),
         "j.jsonl": (b'{"poem": null}\n', "line 1: its poem holds nothing"),
+        "l.jsonl": (
+            b'{"text": "x", "topic": "cut \\ud83d"}\n',
+            "line 1: its topic holds a lone surrogate",
+        ),
+        "m.jsonl": (b'{"text": ["x", "cut \\ud83d"]}\n', "line 1: its text holds a lone surrogate"),
         "k.csv": (b"id,text\n7\n", "line 2: its text holds nothing"),
     }
     for name, (content, cure) in cases.items():
