@@ -69,6 +69,8 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < (name == "poems"):
                 raise ValueError(f"{name}={value!r} is not a whole number that fits; mend it")
+        if self.teacher_top > 255:  # a record counts them in one byte (`teacher.pack`)
+            raise ValueError(f"teacher_top={self.teacher_top} is too many; give at most 255")
         if not _is_number(self.usual) or not 0 <= self.usual <= 1:
             raise ValueError(f"usual={self.usual!r} is no share; give one from 0 to 1")
         for name, known in (("forms", tuple(FORMS)), ("seasons", ("any", *SEASONS))):

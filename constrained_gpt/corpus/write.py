@@ -45,6 +45,8 @@ def write(
     """
     recipe = plan.Recipe.load() if recipe is None else recipe
     k, of = part
+    if of < 1:
+        raise ValueError(f"part {k}/{of} is of no parts; give 0/1 for all, or e.g. 0/2 for half")
     if not 0 <= k < of:
         raise ValueError(f"part {k}/{of} does not exist; give one from 0/{of} to {of - 1}/{of}")
     if batches < 0:

@@ -63,6 +63,7 @@ def test_bad_recipes_say_the_cure(tmp_path: Path) -> None:
         (b'{"forms": 5}', "are no weights"),
         (b'{"forms": {"haiku": "much"}}', "are no weights"),
         (b'{"usual": "seldom"}', "no share"),
+        (b'{"teacher_top": 256}', "teacher_top=256 is too many; give at most 255"),
         (b'{"temperature": "hot"}', "not a number"),
     ):
         path.write_bytes(said)
@@ -114,8 +115,10 @@ def test_a_file_never_mixes_recipes(tmp_path: Path, scribe: list[int]) -> None:
     write.write(path, 1, recipe=RECIPE)
     with pytest.raises(ValueError, match="another recipe or part"):
         write.write(path, 2, recipe=RECIPE, part=(0, 2))
-    with pytest.raises(ValueError, match="part 2/2 does not exist"):
+    with pytest.raises(ValueError, match="part 2/2 does not exist; give one from 0/2 to 1/2"):
         write.write(path, 2, recipe=RECIPE, part=(2, 2))
+    with pytest.raises(ValueError, match="part 0/0 is of no parts; give 0/1 for all"):
+        write.write(path, 2, recipe=RECIPE, part=(0, 0))
     with path.open("ab") as file:
         write._hold(file, path)
         with pytest.raises(ValueError, match="another process is writing"):

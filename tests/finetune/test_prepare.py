@@ -189,12 +189,12 @@ def test_bad_files_end_with_the_cure(tmp_path: Path) -> None:
         "h.csv": (b'text\n"an old pond\na frog\n', "close every quotation mark"),
         "i.jsonl": (b'{"text": 5}\n', "its text is 5, not a string"),
         "j.jsonl": (b'{"poem": null}\n', "line 1: its poem holds nothing"),
-        "l.jsonl": (
+        "k.jsonl": (
             b'{"text": "x", "topic": "cut \\ud83d"}\n',
             "line 1: its topic holds a lone surrogate",
         ),
-        "m.jsonl": (b'{"text": ["x", "cut \\ud83d"]}\n', "line 1: its text holds a lone surrogate"),
-        "k.csv": (b"id,text\n7\n", "line 2: its text holds nothing"),
+        "l.jsonl": (b'{"text": ["x", "cut \\ud83d"]}\n', "line 1: its text holds a lone surrogate"),
+        "m.csv": (b"id,text\n7\n", "line 2: its text holds nothing"),
     }
     for name, (content, cure) in cases.items():
         (tmp_path / name).write_bytes(content)
