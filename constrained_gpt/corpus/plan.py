@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from constrained_gpt.corpus.files import data
+from constrained_gpt.corpus.files import data, is_number
 from constrained_gpt.decoding import STRATEGIES, Options
 from constrained_gpt.lexicon import SEASONS, Form
 from constrained_gpt.lexicon.form import FORMS
@@ -69,11 +68,13 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < (name == "poems"):
                 raise ValueError(f"{name}={value!r} is not a whole number that fits; mend it")
-        if not _is_number(self.usual) or not 0 <= self.usual <= 1:
+        if self.teacher_top > 255:  # a record counts them in one byte (`teacher.pack`)
+            raise ValueError(f"teacher_top={self.teacher_top} is too many; give at most 255")
+        if not is_number(self.usual) or not 0 <= self.usual <= 1:
             raise ValueError(f"usual={self.usual!r} is no share; give one from 0 to 1")
         for name, known in (("forms", tuple(FORMS)), ("seasons", ("any", *SEASONS))):
             weights = getattr(self, name)
-            if not isinstance(weights, Mapping) or not all(map(_is_number, weights.values())):
+            if not isinstance(weights, Mapping) or not all(map(is_number, weights.values())):
                 raise ValueError(
                     f'{name}={weights!r} are no weights; give e.g. {{"{known[0]}": 1}}'
                 )
@@ -100,7 +101,7 @@ class Recipe:
             text = Path(path).read_bytes()
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not JSON ({error}); write a recipe such as the "
                              "package's corpus/data/recipe.json") from None  # fmt: skip
         names = {field.name for field in dataclasses.fields(cls)}
@@ -114,10 +115,6 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ select`.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from constrained_gpt.cache import written_whole
-from constrained_gpt.corpus.files import data
+from constrained_gpt.corpus.files import data, is_number
 from constrained_gpt.evaluation import diversity, text
 
 Progress = Callable[[int, int], object]
@@ -47,6 +46,10 @@ class Rules:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not is_number(self.line_log_mass):  # nan is less than nothing: the rule would be off
+            raise ValueError(
+                f"line_log_mass={self.line_log_mass!r} is no finite number; give e.g. -2.5"
+            )
         for name in ("worst", "word", "opening", "cliche"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is no share; give one from 0 to 1")
@@ -69,6 +72,9 @@ def select(
     progress: called with (poems measured, poems).
     """
     rules = Rules() if rules is None else rules
+    for file in files:
+        if Path(out).exists() and Path(out).samefile(file):
+            raise ValueError(f"{out} is {file}, which is read; give another --out to keep it")
     rows = [row for file in files for row in _rows(Path(file))]
     if not rows:
         raise ValueError("the files hold no poems; write some with `haiku corpus write`")
@@ -87,16 +93,17 @@ def select(
     kept = _taken(_liked(fit, rules, rejects), rules, rejects)
     if not kept:
         raise ValueError("no poem is kept; loosen the rules or write more poems")
-    with written_whole(Path(out)) as temporary:
-        temporary.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in kept), "utf-8"
-        )
-    return {
+    figures = {
         "rules": asdict(rules),
         "read": len(rows),
         "rejects": dict(rejects.most_common()),
         **_figures(kept),
     }
+    with written_whole(Path(out)) as temporary:
+        temporary.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row, _ in kept), "utf-8"
+        )
+    return figures
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -106,15 +113,30 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 return  # a batch that is being written
             try:
                 row = json.loads(line)
-                numbers = [float(row[name]) for name in ("log_p", "log_mass", "tokens")]
-                fits = isinstance(row["text"], str) and numbers[-1] > 0
-                if not fits or not all(map(math.isfinite, numbers)):
-                    raise ValueError
-            except (ValueError, KeyError, TypeError, RecursionError):
+                wrong = _wrong(row)
+            except (ValueError, OverflowError, RecursionError) as error:
+                wrong = str(error)
+            if wrong is not None:
                 raise ValueError(
-                    f"{path}: line {number} is no row of `haiku corpus write`; give its files"
-                ) from None
+                    f"{path}: line {number} is no row of `haiku corpus write` ({wrong}); give its "
+                    "files"
+                )
             yield row
+
+
+def _wrong(row: object) -> str | None:
+    """What is not as `write` puts it; None if all that is looked at is."""
+    if not isinstance(row, dict):
+        return "it is no object"
+    for name in ("text", "form", "topic"):
+        if not isinstance(row.get(name), str):
+            return f"{name} is no string"
+    if not isinstance(row.get("season", ...), str | None):
+        return "season is neither a string nor null"
+    for name in ("log_p", "log_mass", "tokens"):
+        if not is_number(row.get(name)):
+            return f"{name} is no number"
+    return None if row["tokens"] > 0 else "it has no tokens"
 
 
 def _reason(

@@ -6,6 +6,7 @@ run that was cut off goes on with the batch it had not finished. Called by `haik
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -45,6 +46,8 @@ def write(
     """
     recipe = plan.Recipe.load() if recipe is None else recipe
     k, of = part
+    if of < 1:
+        raise ValueError(f"part {k}/{of} is of no parts; give 0/1 for all, or e.g. 0/2 for half")
     if not 0 <= k < of:
         raise ValueError(f"part {k}/{of} does not exist; give one from 0/{of} to {of - 1}/{of}")
     if batches < 0:
@@ -52,29 +55,38 @@ def write(
     path = Path(out)
     if path.is_dir() or not path.name:
         raise ValueError(f"{path} is a folder; give --out a file's name")
-    _same_recipe(path, {"recipe": recipe.to_dict(), "part": [k, of]})
-    scribe = _Scribe(recipe)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    there = path.exists()
     with path.open("ab") as file:
-        _hold(file, path)
-        done = _begun(path, recipe.poems)
-        if progress is not None:
-            progress(done, batches)
-        for number in range(done, batches):
-            rows = scribe.batch(k + of * number)
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        _hold(file, path)  # first: who does not hold the file must not touch its recipe
+        try:
+            _same_recipe(path, there, {"recipe": recipe.to_dict(), "part": [k, of]})
+            scribe = _Scribe(recipe)
+            done = _begun(path, recipe.poems)
             if progress is not None:
-                progress(number + 1, batches)
+                progress(done, batches)
+            for number in range(done, batches):
+                rows = scribe.batch(k + of * number)
+                lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                file.write(lines.encode())
+                file.flush()
+                os.fsync(file.fileno())
+                if progress is not None:
+                    progress(number + 1, batches)
+        except BaseException:
+            with contextlib.suppress(OSError):  # Windows keeps a file that is open
+                if not there and not path.stat().st_size:
+                    path.unlink()
+            raise
     done = max(done, batches)
     return {"batches": done, "poems": done * recipe.poems}
 
 
-def _same_recipe(path: Path, wanted: dict[str, Any]) -> None:
-    """The recipe stands beside the poems, so that a file never mixes two."""
+def _same_recipe(path: Path, there: bool, wanted: dict[str, Any]) -> None:
+    """The recipe stands beside the poems, so that a file never mixes two. there: the file was there
+    before it was opened."""
     beside = path.with_name(path.name + ".recipe.json")
-    begun = path.exists() and path.stat().st_size > 0  # else there is nothing to mix with
-    if beside.exists() and begun:
+    if beside.exists() and path.stat().st_size > 0:  # else there is nothing to mix with
         try:
             kept = json.loads(beside.read_bytes())
         except ValueError:
@@ -84,29 +96,34 @@ def _same_recipe(path: Path, wanted: dict[str, Any]) -> None:
                 f"{path} was begun by another recipe or part ({beside}); give another --out"
             )
         return
-    if path.exists() and not beside.exists():
+    if there and not beside.exists():
         raise ValueError(f"{path} is there without its recipe {beside.name}; give another --out")
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = beside.with_name(beside.name + ".tmp")
     temporary.write_text(json.dumps(wanted, indent=1) + "\n", "utf-8")
     temporary.replace(beside)
 
 
 def _hold(file: BinaryIO, path: Path) -> None:
-    """Keep other processes off until the file is closed: they would write the same batches."""
+    """Keep other processes off until the file is closed: they would write the same batches.
+
+    A file that who held it took away meanwhile, as a run that fails does, is not held either.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except BlockingIOError:
+        held = False
+    except OSError:  # a file system without locks
+        held = True
+    if not held:
         raise ValueError(
             f"another process is writing {path}; wait for it, or share the work with --part and "
             "an --out for each"
-        ) from None
-    except OSError:  # a file system without locks
-        pass
+        )
 
 
 def _begun(path: Path, poems: int) -> int:

@@ -22,8 +22,8 @@ from ..lexicon.function_words import DANGLING
 from ..lexicon.normalize import words
 from ..model import GPT
 from .batches import Batch, Poems, form_of
-from .lattices import Lattices
-from .prepare import SPLITS, bare
+from .lattices import Lattices, bare
+from .prepare import SPLITS
 from .validity import free_samples
 
 _ROWS = 32  # poems read at a time

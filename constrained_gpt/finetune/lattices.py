@@ -1,11 +1,13 @@
 """The lattices of a model's forms, each of its lines alone, and what they allow along a poem.
 
-Knows a tokenizer and the lexicon; no weights. Called by `batches`, the trainer and `evaluate`.
+Knows a tokenizer and the lexicon; no weights. Called by `prepare`, `batches`, the trainer and
+`evaluate`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,9 +15,13 @@ from ..kernels.mask import allocate_token_bitmask
 from ..lattice import Lattice, LatticeError, compile
 from ..lexicon import Form, Lexicon
 from ..tokenizer import Tokenizer
-from .prepare import bare
 
 _BITS = 32  # tokens to an int32 of a bitmask
+
+
+def bare(form: Form) -> Form:
+    """The form's lines alone: no season word, cut or rhyme is asked."""
+    return replace(form, kigo="off", kireji="off", rhyme="off", dangling="off")
 
 
 class Lattices:
@@ -25,15 +31,15 @@ class Lattices:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.n_vocab = tokenizer.n_vocab
         self._tokenizer = tokenizer
-        self._known: dict[tuple[str, int], Lattice | None] = {}
+        self._known: dict[tuple[Form, int], Lattice | None] = {}
 
     def __call__(self, form: Form, end: int) -> Lattice | None:
         """end: id of the token that ends a poem. None if the form has no lattice: free verse."""
-        key = (form.name, end)
+        key = (bare(form), end)
         if key not in self._known:
             try:
                 self._known[key] = compile(
-                    bare(form), Lexicon.default(), self._tokenizer, policy="all", end=end
+                    key[0], Lexicon.default(), self._tokenizer, policy="all", end=end
                 )
             except LatticeError:
                 self._known[key] = None
@@ -72,4 +78,4 @@ def allowed_along(lattice: Lattice, tokens: Sequence[int]) -> np.ndarray:
     return out
 
 
-__all__ = ["Lattices", "allowed_along"]
+__all__ = ["Lattices", "allowed_along", "bare"]

@@ -29,12 +29,13 @@ from typing import IO, Any
 import numpy as np
 
 from ..cache import written_whole
-from ..lattice import Lattice, LatticeError, compile
+from ..corpus.teacher import unpack
 from ..lattice.budget import LEFT, LINES, walk
-from ..lexicon import HAIKU, Form, Lexicon, find_cuts, find_kigo, validate
+from ..lexicon import HAIKU, Form, find_cuts, find_kigo, validate
 from ..lexicon.normalize import words as words_of
 from ..tokenizer import Tokenizer
 from . import readers
+from .lattices import Lattices, bare
 from .near_duplicates import THRESHOLD, NearDuplicates
 
 SCHEMA = 2
@@ -60,11 +61,6 @@ def clean(text: str) -> str:
     """A poem without blank lines, outer and double blanks, invisible characters; plain quotes."""
     text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text).translate(_MARKS))
     return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
-
-
-def bare(form: Form) -> Form:
-    """The form's lines alone: no season word, cut or rhyme is asked."""
-    return replace(form, kigo="off", kireji="off", rhyme="off", dangling="off")
 
 
 @dataclass(frozen=True)
@@ -226,7 +222,8 @@ def prepare(
             f"{tokenizer.name} has {tokenizer.n_vocab} tokens and uint16 holds 65536; "
             "use a model with a smaller one (gpt2, smollm2)"
         )
-    lattices = [_lattice(form, tokenizer) for form in forms]
+    known = Lattices(tokenizer)
+    lattices = [known(form, tokenizer.eos) for form in forms]
     digests = {str(file): _sha256(file) for file in files}  # before anything is written
 
     out = Path(out)
@@ -269,6 +266,7 @@ def prepare(
             lattice = lattices[which]
             states = None if lattice is None else walk(lattice, ids)
             fold = int(_place("fold " + " ".join(keys)) * folds)
+            record = replace(record, teacher=_record_of(record.teacher))
             tags = Tags.of(text, forms[which], record)
             splits[name].add(np.array(ids), states, tags, fold)
         if not sum(split.poems for split in splits.values()):
@@ -311,19 +309,20 @@ def _records(files: Sequence[str | Path], column: str | None) -> Iterator[reader
         yield from readers.read(file, column)
 
 
+def _record_of(teacher: str) -> str:
+    """A teacher's record as it came; "" for what is none, such as a name in a school's table."""
+    try:
+        unpack(teacher)
+    except ValueError:
+        return ""
+    return teacher
+
+
 def _form(text: str, forms: Sequence[Form], policy: str) -> int | None:
     for which, form in enumerate(forms):
         if validate(text, bare(form), policy=policy).valid:
             return which
     return None
-
-
-def _lattice(form: Form, tokenizer: Tokenizer) -> Lattice | None:
-    """The lattice that generation walks through, its syllables alone; None if the form has none."""
-    try:
-        return compile(bare(form), Lexicon.default(), tokenizer, policy="all")
-    except LatticeError:
-        return None
 
 
 def read_card(data: str | Path) -> dict[str, Any]:
@@ -333,7 +332,7 @@ def read_card(data: str | Path) -> dict[str, Any]:
         raise ValueError(f"{data} has no {CARD}; make it with `haiku prepare POEMS --out {data}`")
     try:
         card = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         card = None
     if not isinstance(card, dict):
         raise ValueError(f"{path} is damaged; run `haiku prepare` again")
@@ -380,6 +379,11 @@ def _sha256(source: str | Path) -> str | None:
     if str(source) == "-":
         return None
     path = Path(source)
+    if path.exists() and not path.is_file() and not path.is_dir():  # read once, it has no more
+        raise ValueError(
+            f"{source} is a pipe or a device, which can be read once and is read twice; write it "
+            "to a file, or give it on standard input as -"
+        )
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         with file.open("rb") as stream:

@@ -107,6 +107,7 @@ def _from_json_lines(source: str | Path, column: str | None) -> Iterator[Record]
 
 def _from_table(source: str | Path, delimiter: str, column: str | None) -> Iterator[Record]:
     rows: csv.DictReader[str]
+    column = None if column is None else column.lower()  # as the headings below
     if delimiter == "\t":
         rows = csv.DictReader(_lines(source), delimiter=delimiter, quoting=csv.QUOTE_NONE)
     else:  # strict: a mark that is never closed would swallow all poems after it
@@ -121,23 +122,35 @@ def _from_table(source: str | Path, delimiter: str, column: str | None) -> Itera
 
 def _from_fields(fields: Mapping[str, Any], column: str | None, where: str) -> Record:
     named = (column,) if column is not None else TEXT
-    text = next((fields[name] for name in named if name in fields), None)
-    if isinstance(text, list):  # of lines
-        text = "\n".join(str(line) for line in text)
-    if not isinstance(text, str) and text is not None:
-        raise ValueError(f"{where}: its text is {text!r:.60}, not a string; give the poem's text")
-    if text is None:
+    name = next((name for name in named if name in fields), None)
+    if name is None:
         have = ", ".join(map(str, fields)) or "none"
         raise ValueError(
             f"{where} has no text under {' or '.join(named)} (its fields: {have}); name the "
             "field with --column"
         )
+    text = fields[name]
+    if isinstance(text, list):  # of lines
+        text = "\n".join(str(line) for line in text)
+    if text is None:
+        raise ValueError(
+            f"{where}: its {name} holds nothing (null); give the poem's text, or leave the row out"
+        )
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: its text is {text!r:.60}, not a string; give the poem's text")
     topic = next((fields[n] for n in TOPIC if n != column and isinstance(fields.get(n), str)), "")
     known = {
-        name: fields[name]
-        for name, kind in (("teacher", str), ("taught_by", str), ("taught_end", int))
-        if isinstance(fields.get(name), kind)
+        key: fields[key]
+        for key, kind in (("teacher", str), ("taught_by", str), ("taught_end", int))
+        if isinstance(fields.get(key), kind)
     }
+    for key, said in (("text", text), ("topic", topic), ("taught_by", known.get("taught_by", ""))):
+        try:
+            said.encode()
+        except UnicodeEncodeError:  # JSON may hold what no file of text can
+            raise ValueError(
+                f"{where}: its {key} holds a lone surrogate, half of a character; remove it"
+            ) from None
     return Record(_BREAK.sub("\n", text) if "\n" not in text else text, topic, **known)
 
 

@@ -34,8 +34,8 @@ from ..model_config import GPTConfig
 from . import lora
 from .batches import Poems, Teachers, form_of, mapped
 from .evaluate import evaluate, losses
-from .lattices import Lattices
-from .prepare import bare, read_card, tokenizer_of
+from .lattices import Lattices, bare
+from .prepare import read_card, tokenizer_of
 from .validity import free_samples, valid_share
 
 CKPT, BEST, METRICS = "ckpt.pt", "best.pt", "step_metrics.csv"

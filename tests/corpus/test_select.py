@@ -82,6 +82,26 @@ def test_words_lines_and_phrases_are_capped(tmp_path: Path) -> None:
     assert figures["rejects"]["too many with its phrase"] == 7
 
 
+@pytest.mark.parametrize("kind", ["itself", "symlink_to", "hardlink_to"])
+def test_what_is_read_is_not_written_over(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "raw.jsonl"
+    source.write_text("".join(json.dumps(row(p)) + "\n" for p in POEMS), "utf-8")
+    before, out = source.read_bytes(), source
+    if kind != "itself":
+        out = tmp_path / "link.jsonl"
+        getattr(out, kind)(source)
+    with pytest.raises(ValueError, match="which is read; give another --out"):
+        select([source], out, rules=OPEN)
+    assert source.read_bytes() == before
+    assert out.samefile(source)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf"), True, "-2.5"])
+def test_a_limit_that_is_no_number_is_refused(bad: Any) -> None:
+    with pytest.raises(ValueError, match=r"line_log_mass=.* is no finite number; give e.g. -2.5"):
+        Rules(line_log_mass=bad)
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "raw.jsonl"
     source.write_text("".join(json.dumps(row(p)) + "\n" for p in POEMS) + '{"text": "half', "utf-8")
@@ -94,22 +114,35 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not like 0/2" in capsys.readouterr().err
 
 
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in row(POEMS[1]).items() if key != name}
+
+
 @pytest.mark.parametrize(
-    "line",
+    ("line", "why"),
     [
-        b"\xff\n",
-        b"[]\n",
-        b"[" * 100_000 + b"\n",
-        json.dumps(row(5)).encode() + b"\n",  # type: ignore[arg-type]
-        json.dumps(row("x", tokens=0)).encode() + b"\n",
-        json.dumps(row("x", log_p=None)).encode() + b"\n",
-        json.dumps(row("x", log_mass=float("nan"))).encode() + b"\n",
+        (b"\xff", "can't decode"),
+        (b"[]", "no object"),
+        (b"[" * 100_000, "recursion"),
+        (row("x", log_p=-(10**400)), "too large"),
+        (row(5), "text is no string"),  # type: ignore[arg-type]
+        (row("x", tokens=0), "no tokens"),
+        (row("x", log_p=None), "log_p is no number"),
+        (row("x", log_mass=float("nan")), "log_mass is no number"),
+        (row("x", log_mass="-3"), "log_mass is no number"),
+        (row("x", tokens=True), "tokens is no number"),
+        (row("x", topic=["t"]), "topic is no string"),
+        (row("x", season=["t"]), "season is neither"),
+        (without("form"), "form is no string"),
+        (without("season"), "season is neither"),
+        (without("topic"), "topic is no string"),
     ],
-    ids=lambda line: repr(line[:20]),
+    ids=lambda given: repr(given)[-40:],
 )
-def test_what_is_no_row_is_named(line: bytes, tmp_path: Path) -> None:
+def test_what_is_no_row_is_named(line: Any, why: str, tmp_path: Path) -> None:
     source = tmp_path / "raw.jsonl"
-    source.write_bytes(json.dumps(row(POEMS[0])).encode() + b"\n" + line)
-    with pytest.raises(ValueError, match=r"raw.jsonl: line 2 is no row"):
+    coded = line if isinstance(line, bytes) else json.dumps(line).encode()
+    source.write_bytes(json.dumps(row(POEMS[0])).encode() + b"\n" + coded + b"\n")
+    with pytest.raises(ValueError, match=rf"raw.jsonl: line 2 is no row .*{why}.*give its files"):
         select([source], tmp_path / "kept.jsonl", rules=OPEN)
     assert not (tmp_path / "kept.jsonl").exists()

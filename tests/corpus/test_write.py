@@ -58,10 +58,12 @@ def test_bad_recipes_say_the_cure(tmp_path: Path) -> None:
     for said, cure in (
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
         (b'{"model": 5}', "model=5 is not a name"),
         (b'{"forms": 5}', "are no weights"),
         (b'{"forms": {"haiku": "much"}}', "are no weights"),
         (b'{"usual": "seldom"}', "no share"),
+        (b'{"teacher_top": 256}', "teacher_top=256 is too many; give at most 255"),
         (b'{"temperature": "hot"}', "not a number"),
     ):
         path.write_bytes(said)
@@ -113,8 +115,10 @@ def test_a_file_never_mixes_recipes(tmp_path: Path, scribe: list[int]) -> None:
     write.write(path, 1, recipe=RECIPE)
     with pytest.raises(ValueError, match="another recipe or part"):
         write.write(path, 2, recipe=RECIPE, part=(0, 2))
-    with pytest.raises(ValueError, match="part 2/2 does not exist"):
+    with pytest.raises(ValueError, match="part 2/2 does not exist; give one from 0/2 to 1/2"):
         write.write(path, 2, recipe=RECIPE, part=(2, 2))
+    with pytest.raises(ValueError, match="part 0/0 is of no parts; give 0/1 for all"):
+        write.write(path, 2, recipe=RECIPE, part=(0, 0))
     with path.open("ab") as file:
         write._hold(file, path)
         with pytest.raises(ValueError, match="another process is writing"):
@@ -132,6 +136,35 @@ def test_a_file_never_mixes_recipes(tmp_path: Path, scribe: list[int]) -> None:
     (tmp_path / "b.jsonl").write_text("")
     with pytest.raises(ValueError, match="without its recipe"):
         write.write(tmp_path / "b.jsonl", 2, recipe=RECIPE)
+
+
+def test_who_is_refused_changes_nothing(
+    tmp_path: Path, scribe: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, beside = tmp_path / "x.jsonl", tmp_path / "x.jsonl.recipe.json"
+    write.write(path, 0, recipe=RECIPE, part=(0, 2))  # begun, and no batch on disk yet
+    first = beside.read_bytes()
+    with path.open("ab") as file:
+        write._hold(file, path)
+        with pytest.raises(ValueError, match="another process is writing"):
+            write.write(path, 1, recipe=RECIPE, part=(1, 2))
+        assert beside.read_bytes() == first
+        path.unlink()
+    with path.open("ab") as file:
+        path.unlink()  # by one who held it, and failed
+        with pytest.raises(ValueError, match="another process is writing"):
+            write._hold(file, path)
+
+    def no_weights(recipe: plan.Recipe) -> None:
+        raise ValueError("no weights")
+
+    monkeypatch.setattr(write, "_Scribe", no_weights)
+    for new in ("y.jsonl", "z.jsonl"):
+        if new == "z.jsonl":  # where the recipe cannot go
+            (tmp_path / "z.jsonl.recipe.json.tmp").mkdir()
+        with pytest.raises((ValueError, OSError)):
+            write.write(tmp_path / new, 1, recipe=RECIPE)
+        assert not (tmp_path / new).exists()
 
 
 @pytest.mark.parametrize("sees", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from few_poems import FIVES, SEVENS
 
+from constrained_gpt.corpus.teacher import Thought, pack
 from constrained_gpt.finetune import readers
 from constrained_gpt.finetune.near_duplicates import NearDuplicates
 from constrained_gpt.finetune.prepare import clean, prepare, read_card, read_tokens
@@ -100,7 +102,23 @@ def test_prepare_refuses_with_the_cure(poems: Path, data: Path, tmp_path: Path) 
         prepare([], tmp_path / "x", model="gpt2")
     with pytest.raises(ValueError, match="haiku prepare"):
         read_card(tmp_path / "x")
+    for said in ("{", "[" * 100_000, "[]"):
+        (tmp_path / "card.json").write_text(said)
+        with pytest.raises(ValueError, match=r"card\.json is damaged; run `haiku prepare` again"):
+            read_card(tmp_path)
     assert not list((tmp_path / "x").iterdir())  # what failed leaves nothing behind
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="no files that name pipes")
+def test_a_pipe_is_refused(poems: Path, tmp_path: Path) -> None:
+    """As of `haiku prepare poems.txt <(zcat more.gz)`."""
+    end, start = os.pipe()
+    os.write(start, b"a poem\n")
+    os.close(start)
+    with pytest.raises(ValueError, match=r"/dev/fd/\d+ is a pipe .* standard input as -"):
+        prepare([poems, f"/dev/fd/{end}"], tmp_path / "x", model="gpt2")
+    os.close(end)
+    assert not (tmp_path / "x").exists()
 
 
 # formats
@@ -151,6 +169,14 @@ def test_a_folder_of_files_is_all_of_them(tmp_path: Path) -> None:
     assert [record.text for record in readers.read(tmp_path)] == 2 * POEMS
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_column_is_named_as_its_heading_is(kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, kind)
+    path.write_text(path.read_text().replace("Poem", "Body", 1))
+    for column in ("Body", "body"):
+        assert [record.text for record in readers.read(path, column)] == POEMS
+
+
 def test_bad_files_end_with_the_cure(tmp_path: Path) -> None:
     cases: dict[str, tuple[bytes, str]] = {
         "a.jsonl": (b"not json\n", "line 1 is not JSON"),
@@ -162,6 +188,13 @@ def test_bad_files_end_with_the_cure(tmp_path: Path) -> None:
         "g.csv": (b"text\n" + b"a" * 200_000, "line 2 is no row of a table"),
         "h.csv": (b'text\n"an old pond\na frog\n', "close every quotation mark"),
         "i.jsonl": (b'{"text": 5}\n', "its text is 5, not a string"),
+        "j.jsonl": (b'{"poem": null}\n', "line 1: its poem holds nothing"),
+        "k.jsonl": (
+            b'{"text": "x", "topic": "cut \\ud83d"}\n',
+            "line 1: its topic holds a lone surrogate",
+        ),
+        "l.jsonl": (b'{"text": ["x", "cut \\ud83d"]}\n', "line 1: its text holds a lone surrogate"),
+        "m.csv": (b"id,text\n7\n", "line 2: its text holds nothing"),
     }
     for name, (content, cure) in cases.items():
         (tmp_path / name).write_bytes(content)
@@ -257,6 +290,20 @@ def test_forms_and_tags(tmp_path: Path) -> None:
     file.write_text(json.dumps({"text": "no haiku"}))
     with pytest.raises(ValueError, match="1 not of the form"):
         prepare([file], tmp_path / "x", model="gpt2")
+
+
+def test_a_teacher_who_is_no_record_is_left_out(tmp_path: Path) -> None:
+    """A school's table has teachers too; `finetune --distil` reads what a model thought alone."""
+    thought = Thought(np.array([5, 7]), np.array([-0.25, -1.5], np.float32))
+    kept = pack([thought] * 3)
+    file = tmp_path / "poems.jsonl"
+    names = ["Mrs. Smith", "Anna", "Smith===", "Zoë", kept[:-4], kept]
+    texts = [f"{FIVES[0]}\n{b}\n{c}" for b in SEVENS for c in FIVES[1:]][: len(names)]
+    rows = [{"text": p, "teacher": t} for p, t in zip(texts, names, strict=True)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare([file], tmp_path / "out", model="gpt2", near=1.0, val_fraction=0.0)
+    lines = (tmp_path / "out/train_tags.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["teacher"] for line in lines] == [""] * 5 + [kept]
 
 
 def test_splits_do_not_share_a_poem(tmp_path: Path, poems: Path) -> None:
