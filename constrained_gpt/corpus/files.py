@@ -1,6 +1,6 @@
 """The text files that come with the corpus: topics, examples, worn phrases, the recipe.
 
-Knows where they lie, and what a number in one is; not what they mean. Called by `plan` and `select`.
+Knows where they lie, and what a number in one is, not what they mean. Called by `plan`, `select`.
 """
 
 from __future__ import annotations
@@ -16,4 +16,6 @@ def data(name: str) -> str:
 
 def is_number(value: object) -> bool:
     """Is what a file of JSON holds a finite number, and no truth value?"""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 1 << 1000  # more is no float
+    return isinstance(value, float) and math.isfinite(value)

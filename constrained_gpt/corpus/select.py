@@ -114,7 +114,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 row = json.loads(line)
                 wrong = _wrong(row)
-            except (ValueError, OverflowError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 wrong = str(error)
             if wrong is not None:
                 raise ValueError(

@@ -89,7 +89,7 @@ def _same_recipe(path: Path, there: bool, wanted: dict[str, Any]) -> None:
     if beside.exists() and path.stat().st_size > 0:  # else there is nothing to mix with
         try:
             kept = json.loads(beside.read_bytes())
-        except ValueError:
+        except (ValueError, RecursionError):
             kept = None
         if kept != wanted:
             raise ValueError(
