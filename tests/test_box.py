@@ -223,6 +223,22 @@ def test_pack_a_run(small: Path, tmp_path: Path) -> None:
     train(again, log=lambda _: None)
     assert packed(tmp_path / "on" / "ckpt.pt", tmp_path / "box on")["steps"] == 4
     assert load(tmp_path / "box on").tokenizer.content_hash == trained.tokenizer.content_hash
+    further = replace(config, init=str(tmp_path / "box on"), out=tmp_path / "further")
+    train(further, log=lambda _: None)
+    assert packed(tmp_path / "further" / "ckpt.pt", tmp_path / "third")["steps"] == 6
+
+
+def test_pack_a_run_that_began_with_the_model_in_the_box(tmp_path: Path) -> None:
+    (tmp_path / "poems.txt").write_text(POEM)
+    prepare([tmp_path / "poems.txt"], tmp_path / "data", model=registry.DEFAULT, val_fraction=0.0)
+    config = TrainConfig(
+        data=tmp_path / "data", out=tmp_path / "run", init=registry.DEFAULT, max_iters=1,
+        batch_size=1, precision="float32", device="cpu",
+    )  # fmt: skip
+    train(config, log=lambda _: None)
+    begun = json.loads((registry.locate(registry.DEFAULT) / "config.json").read_bytes())["steps"]
+    assert packed(tmp_path / "run" / "ckpt.pt", tmp_path / "box")["steps"] == begun + 1
+    assert load(tmp_path / "box").tokenizer.n_vocab == load_tokenizer(registry.DEFAULT).n_vocab
 
 
 def test_the_adapter_in_the_package_is_the_one_its_sources_name() -> None:

@@ -5,6 +5,7 @@ Reads a checkpoint of `haiku finetune`, writes `checkpoint_boxed`'s format. Call
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from ..checkpoint import load
 from ..checkpoint_boxed import load_tokenizer_file, save_boxed
 from ..checkpoint_nanogpt import read_file
+from ..registry import REGISTRY, locate
 
 
 def pack(
@@ -45,10 +47,12 @@ def _history(ckpt: Path) -> tuple[int, Path]:
         model = (content.get("config") or {}).get("model")
         if not isinstance(model, str) or Path(model) == at:
             break
-        at = Path(model)
+        at = locate(model) if model in REGISTRY else Path(model)
+    if (at / "config.json").is_file():  # a box, which counts the steps it came from
+        steps += int(json.loads((at / "config.json").read_bytes()).get("steps") or 0)
     if not (at / "tokenizer.json").is_file():
         raise ValueError(
             f"{ckpt} does not say in which folder its tokens are; pack a run of `haiku finetune` "
-            "that began with --init FOLDER, or use `haiku export`"
+            "that began with --init FOLDER or haiku-nano, or use `haiku export`"
         )
     return steps, at
