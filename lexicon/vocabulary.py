@@ -163,7 +163,7 @@ class Lexicon:
                 word,
                 self._counts.get(key) or self.counts(word),
                 self._sounds[key] if key in self._sounds else self.sounds(word),
-                key in self._dangling or key.endswith("'s"),
+                self._dangles(key),
                 key in LEANING,
             )
 
@@ -190,7 +190,10 @@ class Lexicon:
 
         strict: nor on a word that mostly leans on the next line (on, it, like, ...)."""
         key = _key(word)
-        return key in self._dangling or key.endswith("'s") or (strict and key in LEANING)
+        return self._dangles(key) or (strict and key in LEANING)
+
+    def _dangles(self, key: str) -> bool:
+        return key in self._dangling or key.endswith("'s")
 
     def _written(self, key: str) -> str:
         if key not in self._display:

@@ -30,10 +30,9 @@ def _prepare(args: argparse.Namespace) -> int:
 _FINETUNE = (
     "init", "budget", "lora", "lora_alpha", "max_iters", "batch_size", "block_size", "n_layer",
     "n_head", "n_embd", "dropout", "distil", "form_loss", "learning_rate", "state_lr", "min_lr",
-    "warmup_iters",
-    "lr_decay_iters", "weight_decay", "grad_clip", "gradient_accumulation_steps", "eval_interval",
-    "eval_poems", "validity_poems", "patience", "fold", "precision", "compile", "tensorboard",
-    "seed", "device",
+    "warmup_iters", "lr_decay_iters", "weight_decay", "grad_clip", "gradient_accumulation_steps",
+    "eval_interval", "eval_poems", "validity_poems", "patience", "fold", "precision", "compile",
+    "tensorboard", "seed", "device",
 )  # fmt: skip
 
 

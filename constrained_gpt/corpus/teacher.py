@@ -48,7 +48,6 @@ class Recorder:
         self.engine, self.top = engine, top
         self.n_vocab = engine.n_vocab
         self._near: dict[tuple[int, ...], tuple[Array, Array]] = {}
-
         # Budget-aware engines are told where their rows stand: `decoding.Batch` asks for these.
         self.n_states = getattr(engine, "n_states", 0)
         self.state_sizes = getattr(engine, "state_sizes", (0, 0))

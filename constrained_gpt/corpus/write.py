@@ -163,11 +163,10 @@ class _Scribe:
         else:
             asking = prompts.build(spelled, job.topic, job.form, style, page=job.examples)
         lattice = self._lattice(job.form, asking.end)
-        options, guide = recipe.options, None
+        options, guide, foresight = recipe.options, None, None
         if options.lookahead:
             guide = lookahead.guide_of(self.engine, lattice, options.temperature)
-        foresight = None
-        if options.lookahead:  # a record is of temperature 1, whatever poems are drawn at
+            # A record is of temperature 1, whatever poems are drawn at.
             own = lookahead.guide_of(self.engine, lattice, 1.0) or Guide.blank(lattice)
             foresight = own.ahead
         recorder = teacher.Recorder(self.engine, recipe.teacher_top)

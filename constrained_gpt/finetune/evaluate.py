@@ -198,8 +198,10 @@ def form_losses(
             continue  # a mark or a capital where the lattice puts none
         moved = batch.to(device)
         hidden = model.hidden(moved.x, moved.states)[moved.counts]
-        log_p = model.lm_head(hidden).double().log_softmax(-1)  # (T, V)
-        loss = -float(_log_mass(log_p, torch.from_numpy(bits).to(device)).sum())
+        logits = (
+            model.lm_head(hidden).float().cpu().double()
+        )  # (T, V); not every device has doubles
+        loss = -float(_log_mass(logits.log_softmax(-1), torch.from_numpy(bits)).sum())
         losses_.append(max(0.0, loss))
     model.train(was_training)
     return (float(np.mean(losses_)) if losses_ else math.nan), len(losses_)
