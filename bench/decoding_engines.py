@@ -23,6 +23,8 @@ from constrained_gpt.adapters.transformers import LatticeLogitsProcessor
 from constrained_gpt.checkpoint_common import Checkpoint
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.decoding.sampling import sample
+from constrained_gpt.engine import Engine
+from constrained_gpt.gpu_engine import GpuEngine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.kernels._team import processors, shared_team
 from constrained_gpt.kernels.mask import Masks
@@ -31,6 +33,7 @@ from constrained_gpt.lattice import Lattice
 from constrained_gpt.torch_engine import TorchEngine
 
 Array = np.ndarray
+HALF = "bfloat16"
 
 
 class Absent(Exception):
@@ -39,13 +42,15 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """What all engines are given. folder: for files that go when the bench ends."""
+    """What all engines are given. folder: for files that go when the bench ends. device: "cpu" or
+    "cuda"."""
 
     checkpoint: Checkpoint
     prompt: tuple[int, ...]
     lattice: Lattice
     folder: Path
     threads: int
+    device: str = "cpu"
 
 
 class DecodingEngine(Protocol):
@@ -76,8 +81,13 @@ class Ours:
 
     def __init__(self, task: Task, dtype: str) -> None:
         self.name, self.exact, self._task = f"constrained-gpt {dtype}", dtype == "float32", task
-        make = TorchEngine if self.exact else Int8Engine
-        self._engine = make.from_checkpoint(task.checkpoint)
+        if dtype == "int8":
+            self._engine: Engine = Int8Engine.from_checkpoint(task.checkpoint)
+            return
+        make = TorchEngine if task.device == "cpu" else GpuEngine
+        self._engine = make.from_checkpoint(
+            task.checkpoint, device=task.device, dtype=getattr(torch, dtype)
+        )
 
     def write(self, rows: int, new: int, seed: int, temperature: float) -> Array:
         """Free: the whole output layer, and our own draw over all of the vocabulary."""
@@ -134,11 +144,10 @@ def _all_allowed(rows: int, order: Array) -> Masks:
 class Transformers:
     """transformers' generate(); poems with our lattice as its logits processor."""
 
-    exact = True
-
-    def __init__(self, task: Task, model: Any) -> None:
-        self.name, self.version = "transformers float32", version("transformers")
-        self._task, self._model = task, model
+    def __init__(self, task: Task, model: Any, dtype: str) -> None:
+        self.name, self.version = f"transformers {dtype}", version("transformers")
+        self.exact, self._task = dtype == "float32", task
+        self._model = model.to(task.device, getattr(torch, dtype))
 
     @torch.inference_mode()
     def write(self, rows: int, new: int, seed: int, temperature: float) -> Array:
@@ -154,14 +163,14 @@ class Transformers:
         return [row[: row.index(lattice.end) + 1] for row in written.tolist()]
 
     def _generate(self, rows: int, seed: int, temperature: float, **more: Any) -> torch.Tensor:
-        prompt = torch.tensor([self._task.prompt] * rows)
+        prompt = torch.tensor([self._task.prompt] * rows, device=self._task.device)
         draw = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         torch.manual_seed(seed)  # transformers takes no generator
         out = self._model.generate(
             prompt, attention_mask=torch.ones_like(prompt), pad_token_id=self._task.lattice.end,
             **(draw if temperature > 0 else {"do_sample": False}), **more,
         )  # fmt: skip
-        return out[:, prompt.shape[1] :]
+        return out[:, prompt.shape[1] :].cpu()
 
 
 class TorchLoop:
@@ -170,14 +179,18 @@ class TorchLoop:
     version = version("torch")
 
     def __init__(
-        self, task: Task, name: str, loop: Callable[..., torch.Tensor], int8: bool
+        self, task: Task, name: str, loop: Callable[..., torch.Tensor], dtype: str
     ) -> None:
-        self.name, self.exact = name, not int8
+        self.name, self.exact = name, dtype == "float32"
         self._task, self._loop = task, loop
-        self._model = torch_decoding.loaded(task.checkpoint, int8=int8)
+        self._model = torch_decoding.loaded(
+            task.checkpoint, int8=dtype == "int8", device=task.device,
+            dtype=torch.float32 if dtype == "int8" else getattr(torch, dtype),
+        )  # fmt: skip
 
     def write(self, rows: int, new: int, seed: int, temperature: float) -> Array:
-        return self._loop(self._model, self._task.prompt, rows, new, seed, temperature).numpy()
+        written = self._loop(self._model, self._task.prompt, rows, new, seed, temperature)
+        return written.cpu().numpy()
 
 
 class CTranslate2:
@@ -236,31 +249,39 @@ def installed(task: Task, only: Sequence[str] = ()) -> tuple[list[DecodingEngine
     names wanted, all if empty."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(task.threads)
-    twins: list[Any] = []  # transformers' model, once it is asked for
+    twins: dict[str, Any] = {}  # transformers' models by dtype, once they are asked for
 
-    def twin() -> Any:
-        if not twins:
+    def twin(dtype: str = "float32") -> Any:
+        if dtype not in twins:
             try:
-                twins.append(model_twins.transformers_twin(task.checkpoint))
+                twins[dtype] = model_twins.transformers_twin(task.checkpoint)
             except ModuleNotFoundError:
                 raise Absent("pip install transformers") from None
-        return twins[0]
+        return twins[dtype]
 
-    def loop(name: str, how: Callable[..., torch.Tensor], int8: bool = False) -> TorchLoop:
-        return TorchLoop(task, name, how, int8)
+    def loop(name: str, how: Callable[..., torch.Tensor], dtype: str) -> TorchLoop:
+        return TorchLoop(task, name, how, dtype)
+
+    def on_processor(make: Callable[[], DecodingEngine]) -> DecodingEngine:
+        if task.device != "cpu":
+            raise Absent("it is measured on a processor")
+        return make()
 
     cached, uncached = torch_decoding.with_cache, torch_decoding.without_cache
+    few = HALF if task.device == "cuda" else "int8"  # what engines have in place of float32
     makers: dict[str, Callable[[], DecodingEngine]] = {
-        "constrained-gpt int8": lambda: Ours(task, "int8"),
+        f"constrained-gpt {few}": lambda: Ours(task, few),
         "constrained-gpt float32": lambda: Ours(task, "float32"),
-        "transformers float32": lambda: Transformers(task, twin()),
-        "torch, no cache": lambda: loop("torch, no cache", uncached),
-        "torch loop float32": lambda: loop("torch loop float32", cached),
-        "torch loop int8": lambda: loop("torch loop int8", cached, int8=True),
-        "CTranslate2 float32": lambda: CTranslate2(task, twin(), "float32"),
-        "CTranslate2 int8": lambda: CTranslate2(task, twin(), "int8"),
-        "llama.cpp Q8_0": lambda: LlamaCpp(task),
+        "transformers float32": lambda: Transformers(task, twin(), "float32"),
+        "torch, no cache": lambda: loop("torch, no cache", uncached, "float32"),
+        "torch loop float32": lambda: loop("torch loop float32", cached, "float32"),
+        f"torch loop {few}": lambda: loop(f"torch loop {few}", cached, few),
+        "CTranslate2 float32": lambda: on_processor(lambda: CTranslate2(task, twin(), "float32")),
+        "CTranslate2 int8": lambda: on_processor(lambda: CTranslate2(task, twin(), "int8")),
+        "llama.cpp Q8_0": lambda: on_processor(lambda: LlamaCpp(task)),
     }
+    if few == HALF:
+        makers[f"transformers {HALF}"] = lambda: Transformers(task, twin(HALF), HALF)
     found: list[DecodingEngine] = []
     absent: dict[str, str] = {}
     for name, make in makers.items():

@@ -4,6 +4,7 @@
     python bench/decoding_peers.py --model 355M        or smollm2, the real one
     python bench/decoding_peers.py --batches 1 --engines constrained CTranslate2
     python bench/decoding_peers.py --cpu               processor time, for a busy machine; not kept
+    python bench/decoding_peers.py --device cuda       on a GPU, bfloat16 in place of int8
     python bench/decoding_peers.py --smoke             a tiny model, a round, no figures kept
 
 Every engine has the same weights, prompt (16 tokens) and threads. Free: 24 tokens a row, drawn at
@@ -56,10 +57,12 @@ PROMPT_TOKENS, NEW, BATCHES, ROUNDS = 16, 24, (1, 8, 64), 4
 SPENT = 10.0  # seconds, after which an engine has no further rounds at a batch
 REST = 0.25  # seconds between engines: OpenMP's threads go on spinning for a while
 INT8, FLOAT32 = "constrained-gpt int8", "constrained-gpt float32"
+HALF = f"constrained-gpt {de.HALF}"
 OTHERS = {  # engine -> what it does, and how many times its haiku a second ours (int8) are to be
     "CTranslate2 int8": ("free", {1: 1.5, 8: 2.0, 64: 2.0}),
     "llama.cpp Q8_0": ("free", {1: 1.0}),
     "transformers float32": ("poems", {8: 5.0, 64: 5.0}),
+    f"transformers {de.HALF}": ("poems", {}),
 }
 SHARE = 0.80  # constrained time per token over free time per token, at most
 REGRET = {True: 1e-3, False: 0.2}  # of exact engines the largest; of others the mean
@@ -233,23 +236,23 @@ def ratios(series: Sequence[Series]) -> list[dict[str, Any]]:
                           **({bound: wanted} if wanted is not None else {})})  # fmt: skip
 
     for batch in dict.fromkeys(one.batch for one in series):
-        for ours in (INT8, FLOAT32):
+        for ours in (INT8, HALF, FLOAT32):
             poems, free = by.get((ours, "poems", batch)), by.get((ours, "free", batch))
             if poems and free:
                 shares = [f / p for f, p in zip(free.rates(), poems.rates(), strict=False)]
                 name = f"{ours}: time per token, constrained over free"
                 note(name, batch, shares, "at_most", SHARE)
-        own = by.get((INT8, "poems", batch))
+        own = by.get((INT8, "poems", batch)) or by.get((HALF, "poems", batch))
         for (name, mode, at), other in by.items():
             usual, wanted = OTHERS.get(name, ("free", {}))
-            if own is None or at != batch or mode != usual or name in (INT8, FLOAT32):
+            if own is None or at != batch or mode != usual or name in (INT8, HALF, FLOAT32):
                 continue
             if mode == "poems":
                 gains = [a / b for a, b in zip(own.haiku(), other.haiku(), strict=False)]
             else:  # haiku it could have written, had its tokens been poems as long as ours
                 gains = [a / b for a, b in zip(own.rates(), other.rates(), strict=False)]
             kind = "with our lattice" if mode == "poems" else "free"
-            note(f"valid haiku of {INT8} over those of {name}, {kind}", batch, gains,
+            note(f"valid haiku of {own.engine} over those of {name}, {kind}", batch, gains,
                  "at_least", wanted.get(batch))  # fmt: skip
     return found
 
@@ -261,6 +264,7 @@ def measure(
     rounds: int = ROUNDS,
     smoke: bool = False,
     cpu: bool = False,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Prove and time everything; the results as they are kept. cpu: by processor time, which leaves
     llama.cpp out, for it has a process of its own."""
@@ -270,7 +274,7 @@ def measure(
         raise SystemExit(f"the prompt has {len(prompt)} tokens and not {PROMPT_TOKENS}")
     lattice = compile(FORM, Lexicon.default(), checkpoint.tokenizer, policy="all")
     with tempfile.TemporaryDirectory() as folder:
-        task = de.Task(checkpoint, prompt, lattice, Path(folder), de.processors())
+        task = de.Task(checkpoint, prompt, lattice, Path(folder), de.processors(), device)
         engines, absent = de.installed(task, only)
         for name, why in absent.items():
             print(f"{name} is left out: {why}", file=sys.stderr)
@@ -289,7 +293,7 @@ def measure(
                          "tokens_a_poem": statistics.mean(lengths),
                          "longest": statistics.mean(one.steps)})  # fmt: skip
     return {
-        "schema": 1, "machine": machine.card(), "model": model, "threads": task.threads,
+        "schema": 1, "machine": machine.card(device), "model": model, "threads": task.threads,
         "prompt_tokens": PROMPT_TOKENS, "new_tokens": NEW, "rows": rows,
         "ratios": ratios(series), "proofs": proofs, "absent": absent,
     }  # fmt: skip
@@ -303,15 +307,16 @@ def run(
     smoke: bool = False,
     cpu: bool = False,
     keep_part: bool = False,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """`measure`, shown, and kept where it is whole, or a part is to be."""
     results = (
-        measure("tiny", (1, 2), only, 1, smoke=True) if smoke
-        else measure(model, batches, only, rounds, cpu=cpu)
+        measure("tiny", (1, 2), only, 1, smoke=True, device=device) if smoke
+        else measure(model, batches, only, rounds, cpu=cpu, device=device)
     )  # fmt: skip
     whole = not only and tuple(batches) == BATCHES
     if not smoke and not cpu and (whole or keep_part):
-        keep(results, f"decoding_{model}")
+        keep(results, f"decoding_{model}" + (f"_{device}" if device != "cpu" else ""))
     print(engine_tables.decoding(results), file=sys.stderr)
     return results
 
@@ -326,10 +331,13 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep figures of some engines too")
     parser.add_argument("--smoke", action="store_true", help="a tiny model, no figures kept")
     parser.add_argument("--cpu", action="store_true", help="processor time; no figures kept")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="where the models are; cuda: bfloat16 in place of int8")  # fmt: skip
     asked = parser.parse_args()
     results = run(
-        asked.model, asked.batches, asked.engines, asked.rounds, asked.smoke, asked.cpu, asked.keep
-    )
+        asked.model, asked.batches, asked.engines, asked.rounds, asked.smoke, asked.cpu, asked.keep,
+        asked.device,
+    )  # fmt: skip
     print(json.dumps({**results, "smoke": asked.smoke}))
 
 

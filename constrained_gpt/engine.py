@@ -1,8 +1,8 @@
 """A loaded model that reads a prompt once and then takes one token per row: ids in, logits out.
 
-What the decoders in `decoding/` call, and the choice of who answers: `torch_engine` or
-`int8_engine`, each imported when it is needed and torch only with the first. Knows no words, no
-lattice and no sampling.
+What the decoders in `decoding/` call, and the choice of who answers: `torch_engine`, `gpu_engine`
+or `int8_engine`, each imported when it is needed and torch only with the first two. Knows no words,
+no lattice and no sampling.
 """
 
 from __future__ import annotations
@@ -68,9 +68,12 @@ class Engine(ABC):
 
             engine: Engine = Int8Engine.load(name_or_path)
         else:
-            from .torch_engine import TorchEngine
-
-            engine = TorchEngine.load(name_or_path, device=devices.resolve(device), dtype=dtype)
+            where = devices.resolve(device)
+            if where == "cpu":
+                from .torch_engine import TorchEngine as OnTorch
+            else:
+                from .gpu_engine import GpuEngine as OnTorch
+            engine = OnTorch.load(name_or_path, device=where, dtype=dtype)
         from .checkpoint import content_hash
 
         engine.content_hash = content_hash(name_or_path)

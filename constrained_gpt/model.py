@@ -11,16 +11,29 @@ queries.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.nn import functional as F
 
-from .kernels._jit import HAVE_NUMBA
-from .kernels.attention import decode_attention
-from .kv_cache import KVCache
 from .model_config import GPTConfig
+
+
+class Cache(Protocol):
+    """What a step needs of a key-value cache: `kv_cache.KVCache`, or `lanes.Lanes`.
+
+    positions: int64 (B,), the position that each row's next token takes, all below `end`.
+    """
+
+    @property
+    def positions(self) -> Tensor: ...
+    @property
+    def end(self) -> int: ...
+    def append(self, layer: int, k: Tensor, v: Tensor) -> None: ...
+    def attend(self, layer: int, q: Tensor) -> Tensor: ...
+    def advance(self) -> None: ...
 
 
 class Linear(nn.Linear):
@@ -86,20 +99,26 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = Linear(self.n_head * self.d, config.n_embd, bias=config.bias)
         self.resid_dropout = nn.Dropout(config.dropout)
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(..., C) -> q (..., H, d), k (..., KV, d), v (..., KV, d)."""
+    def split(
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., C) -> q (..., H, d), k (..., KV, d), v (..., KV, d), where there are rotary
+        positions q and k turned by the angles (..., d/2) of theirs."""
         qkv = self.c_attn(x).unflatten(
             -1, (self.n_head + 2 * self.n_kv, self.d)
         )  # (..., H + 2 KV, d)
-        q, k, v = qkv.split((self.n_head, self.n_kv, self.n_kv), dim=-2)
+        if angles is None:
+            q, k, v = qkv.split((self.n_head, self.n_kv, self.n_kv), dim=-2)
+            return q, k, v
+        turning, v = qkv.split((self.n_head + self.n_kv, self.n_kv), dim=-2)
+        cos, sin = (part.unsqueeze(-2) for part in angles)
+        q, k = rotate(turning, cos, sin).split((self.n_head, self.n_kv), dim=-2)
         return q, k, v
 
     def forward(
         self, x: Tensor, angles: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = (t.transpose(1, 2) for t in self.split(x))  # (B, H | KV, T, d)
-        if angles is not None:
-            q, k = rotate(q, *angles), rotate(k, *angles)  # angles: (T, d/2)
+        q, k, v = (t.transpose(1, 2) for t in self.split(x, angles))  # (B, H | KV, T, d)
         y = F.scaled_dot_product_attention(
             q, k, v,
             dropout_p=self.dropout if self.training else 0.0,
@@ -110,45 +129,12 @@ class CausalSelfAttention(nn.Module):
         return self.resid_dropout(self.c_proj(y)), k, v
 
     def step(
-        self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: Cache, layer: int
     ) -> Tensor:
         """One new position for every row of the cache: x (B, C)."""
-        q, k, v = self.split(x)  # (B, H, d), (B, KV, d), (B, KV, d)
-        if angles is not None:
-            q, k = rotate(q, *angles), rotate(k, *angles)  # angles: (B, 1, d/2)
+        q, k, v = self.split(x, angles)  # (B, H, d), (B, KV, d), (B, KV, d)
         cache.append(layer, k, v)
-        return self.c_proj(attend(q, cache, layer).flatten(1))  # (B, C)
-
-
-def attend(q: Tensor, cache: KVCache, layer: int) -> Tensor:
-    """One query per row, (B, H, d), against the shared prefix and the row's own tail -> (B, H,
-    d)."""
-    own = cache.lengths + 1  # the new position is written
-    prefix_k, prefix_v = cache.prefix_k[layer], cache.prefix_v[layer]  # (KV, P, d)
-    if q.device.type == "cpu" and q.dtype == torch.float32 and HAVE_NUMBA:
-        y = decode_attention(
-            q.numpy(), prefix_k.numpy(), prefix_v.numpy(), cache.tail_k[layer].numpy(),
-            cache.tail_v[layer].numpy(), own, cache.slots, alone=True,
-        )  # fmt: skip
-        return torch.from_numpy(y)  # (B, H, d)
-    b, h, d = q.shape
-    kv = prefix_k.shape[0]
-    # On a processor all that there is: a row's numbers must not depend on how far others are.
-    n = cache.max_new if q.device.type == "cpu" else int(own.max())
-    tail_k, tail_v = cache.tails(layer, n)  # (B, KV, n, d)
-    q = q.reshape(b, kv, h // kv, d)  # (B, KV, G, d)
-    # the prefix is read once for all rows: their queries stand side by side
-    side = q.transpose(0, 1).reshape(kv, -1, d)  # (KV, B G, d)
-    before = (side @ prefix_k.transpose(1, 2)).view(kv, b, h // kv, -1).transpose(0, 1)
-    after = q @ tail_k.transpose(2, 3)  # (B, KV, G, n)
-    if int(own.min()) < n:
-        unread = torch.arange(n, device=q.device) > cache.positions[:, None] - cache.prefix_length
-        after = after.masked_fill(unread[:, None, None], -math.inf)
-    scores = torch.cat((before, after), dim=-1).float() / math.sqrt(d)  # (B, KV, G, P + n)
-    weights = scores.softmax(-1).to(q.dtype)
-    first, rest = weights.split((prefix_k.shape[1], n), dim=-1)
-    y = (first.transpose(0, 1).reshape(kv, b * (h // kv), -1) @ prefix_v).view(kv, b, -1, d)
-    return (y.transpose(0, 1) + rest @ tail_v).reshape(b, h, d)
+        return self.c_proj(cache.attend(layer, q).flatten(1))  # (B, C)
 
 
 class MLP(nn.Module):
@@ -186,7 +172,7 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x)), k, v
 
     def step(
-        self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: KVCache, layer: int
+        self, x: Tensor, angles: tuple[Tensor, Tensor] | None, cache: Cache, layer: int
     ) -> Tensor:
         x = x + self.attn.step(self.ln_1(x), angles, cache, layer)
         return x + self.mlp(self.ln_2(x))
@@ -299,7 +285,7 @@ class GPT(nn.Module):
         return self.transformer["ln_f"](x), keys, values
 
     def forward(
-        self, idx: Tensor, cache: KVCache | None = None, states: Tensor | None = None
+        self, idx: Tensor, cache: Cache | None = None, states: Tensor | None = None
     ) -> Tensor:
         """Logits. Without a cache: (B, T) -> (B, T, V). With one: (B,) or (B, 1), one new token a
         row -> (B, V); the cache moves on by one position. states: lattice states like idx."""
@@ -317,14 +303,12 @@ class GPT(nn.Module):
         x, keys, values = self._read(idx[None], states)  # (1, P, C)
         return x[0, -1:], torch.cat(keys), torch.cat(values)
 
-    def step(self, idx: Tensor, cache: KVCache, states: Tensor | None = None) -> Tensor:
+    def step(self, idx: Tensor, cache: Cache, states: Tensor | None = None) -> Tensor:
         """One new token for every row, (B,) -> hidden (B, C); the cache moves on by one
         position."""
         position = cache.positions  # (B,)
-        x = self._embed(idx, position, cache.prefix_length + cache.length + 1, states)  # (B, C)
+        x = self._embed(idx, position, cache.end, states)  # (B, C)
         angles = self._angles(position, x)
-        if angles is not None:
-            angles = angles[0][:, None], angles[1][:, None]  # (B, 1, d/2) each
         for layer, block in enumerate(self.blocks):
             x = block.step(x, angles, cache, layer)
         cache.advance()

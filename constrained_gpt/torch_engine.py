@@ -1,7 +1,8 @@
-"""The engine on torch, on a processor or a GPU: the only border between torch and numpy.
+"""The engine on torch, launch by launch: with `gpu_engine` the only border between torch and numpy.
 
-Knows no words, no lattice and no sampling. Made by `Engine.from_pretrained`. A row's logits depend,
-to the bit, on that row alone: see `linear`.
+Knows no words, no lattice and no sampling. Made by `Engine.from_pretrained` for a processor, where
+a row's logits depend, to the bit, on that row alone: see `linear`. On a GPU it is the slow twin of
+`gpu_engine`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class TorchEngine(Engine):
         self._head = model.lm_head.weight.detach()  # (V, C)
         self._prefixes: PrefixCache[tuple[Tensor, Tensor]] = PrefixCache()
         self._sorted: dict[bytes, list[nn.Module] | None] = {}
-        self.model = _for_inference(model)
+        self.model = self._for_inference(model)
         self.tokenizer = tokenizer
         self.name = name
         self.n_vocab = model.config.vocab_size
@@ -84,15 +85,22 @@ class TorchEngine(Engine):
     ) -> tuple[KVCache, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
+        (k, v), logits = self._prompt(prompt, states)
+        return KVCache(k, v, int(batch), int(max_new)), logits
+
+    def _prompt(
+        self, prompt: npt.NDArray[np.int64], states: npt.NDArray[np.integer] | None
+    ) -> tuple[tuple[Tensor, Tensor], npt.NDArray[np.float32]]:
+        """Its keys and values, (L, KV, P, d) each, and the logits after it; read once."""
         known = self._states(states, prompt)
         key = prompt_key(prompt, states)
         read = self._prefixes.get(key)
         if read is not None:
-            return KVCache(*read[0], int(batch), int(max_new)), read[1]
+            return read
         hidden, k, v = self.model.prefill(self._tensor(prompt), known)  # (1, C), (L, KV, P, d) x 2
         logits = self._logits(hidden)[0]
         self._prefixes.put(key, (k, v), logits, k.nbytes + v.nbytes)
-        return KVCache(k, v, int(batch), int(max_new)), logits
+        return (k, v), logits
 
     @torch.inference_mode()
     def decode_step(
@@ -194,6 +202,18 @@ class TorchEngine(Engine):
             if len(part)
         )
 
+    @torch.no_grad()
+    def _for_inference(self, model: GPT) -> GPT:
+        """Every linear layer in a form whose rows do not depend on their number."""
+        for module in list(model.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, self._steadied(child))
+        return model.eval().requires_grad_(False)
+
+    def _steadied(self, linear: nn.Linear) -> nn.Module:
+        return steady(linear)
+
     def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
         return self.model.lm_head(hidden).float().cpu().numpy()  # (rows, V)
 
@@ -205,13 +225,3 @@ class TorchEngine(Engine):
 
     def _tensor(self, ids: npt.NDArray[np.integer]) -> Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self.device)
-
-
-def _for_inference(model: GPT) -> GPT:
-    """Every linear layer in a form whose rows do not depend on their number."""
-    with torch.no_grad():
-        for module in list(model.modules()):
-            for name, child in module.named_children():
-                if isinstance(child, nn.Linear):
-                    setattr(module, name, steady(child))
-    return model.eval().requires_grad_(False)

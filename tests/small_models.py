@@ -15,6 +15,8 @@ from constrained_gpt.checkpoint import Checkpoint
 from constrained_gpt.model import GPT, GPTConfig
 from constrained_gpt.tokenizer import Tokenizer, to_spelling
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where the engine for a GPU is tried
+
 
 def write_tokenizer(folder: Path, size: int) -> None:
     """A byte-level vocabulary of 256 bytes, an end token and merges up to `size`, as vocab.json has it."""

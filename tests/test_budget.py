@@ -3,6 +3,7 @@ generation, and no difference at all where nothing was learned."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import toy
+from small_models import DEVICE
 
 from constrained_gpt.checkpoint_common import Checkpoint
 from constrained_gpt.corpus.teacher import Recorder
@@ -17,6 +19,7 @@ from constrained_gpt.decoding import STRATEGIES, Options, Path
 from constrained_gpt.decoding.batch import Batch
 from constrained_gpt.decoding.stream import sample_lines
 from constrained_gpt.finetune.validity import free_samples
+from constrained_gpt.gpu_engine import GpuEngine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.kernels import mask as km
 from constrained_gpt.kernels import reference_decoder
@@ -153,7 +156,11 @@ def checkpoint(table: np.ndarray | None, rope: bool = False) -> Checkpoint:
 ROWS = sum(SIZES) + 1
 NOTHING = np.zeros((ROWS, 32), np.float32)
 LEARNED = np.random.default_rng(5).normal(0, 0.3, (ROWS, 32)).astype(np.float32)
-ENGINES = {"float32": TorchEngine.from_checkpoint, "int8": Int8Engine.from_checkpoint}
+ENGINES = {
+    "float32": TorchEngine.from_checkpoint,
+    "lanes": functools.partial(GpuEngine.from_checkpoint, device=DEVICE),
+    "int8": Int8Engine.from_checkpoint,
+}
 
 
 def write(engine: Any, lattice: Lattice, strategy: str, **more: Any) -> list[Path]:

@@ -6,6 +6,7 @@ model must use the tokenizer the lattice was compiled with.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from constrained_gpt.adapters.replay import Replay
@@ -24,8 +25,8 @@ class LatticeLogitsProcessor:
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """input_ids: (B, T) histories; scores: (B, V), returned masked, of the same kind."""
-        masked = torch.full_like(scores, -torch.inf)
+        allowed = np.zeros(scores.shape, bool)
         for row, history in enumerate(input_ids.tolist()):
-            allowed = torch.from_numpy(self._replay.allowed(history)).long().to(scores.device)
-            masked[row, allowed] = scores[row, allowed]
-        return masked  # type: ignore[return-value]
+            allowed[row, self._replay.allowed(history)] = True
+        kept = torch.from_numpy(allowed).to(scores.device)  # one transfer for all rows
+        return torch.where(kept, scores, -torch.inf)  # type: ignore[return-value]

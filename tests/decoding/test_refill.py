@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 import toy
-from small_models import network
+from small_models import DEVICE, network
 
 from constrained_gpt.decoding.options import Options
 from constrained_gpt.decoding.sampling import sample
+from constrained_gpt.gpu_engine import GpuEngine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.kv_cache import KVCache
 from constrained_gpt.lattice import Lattice, compile
@@ -40,12 +41,24 @@ LLAMA = GPTConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["int8", "float32", "float32 rotary", "bfloat16"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "int8",
+        "float32",
+        "float32 rotary",
+        "bfloat16",
+        "float32 lanes",
+        "bfloat16 rotary lanes",
+    ],
+)
 def engine(request: pytest.FixtureRequest) -> Any:
-    dtype, *rotary = request.param.split()
-    checkpoint = network(LLAMA if rotary else CONFIG, TOKENIZER)
+    dtype, *kind = request.param.split()
+    checkpoint = network(LLAMA if "rotary" in kind else CONFIG, TOKENIZER)
     if dtype == "int8":
         return Int8Engine.from_checkpoint(checkpoint)
+    if "lanes" in kind:
+        return GpuEngine.from_checkpoint(checkpoint, device=DEVICE, dtype=getattr(torch, dtype))
     return TorchEngine.from_checkpoint(checkpoint, dtype=getattr(torch, dtype))
 
 

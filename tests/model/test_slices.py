@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import network
+from small_models import DEVICE, network
 
+from constrained_gpt.gpu_engine import GpuEngine
 from constrained_gpt.int8_engine import Int8Engine
 from constrained_gpt.kernels import reference
 from constrained_gpt.kernels.log_norm import log_sum_exp, sequence
@@ -23,12 +24,17 @@ CONFIG = GPTConfig(
 PROMPT = [5, 3, VOCAB - 1]
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16", "int8"])
+@pytest.fixture(
+    scope="module", params=["float32", "bfloat16", "int8", "lanes float32", "lanes bfloat16"]
+)
 def engine(request: pytest.FixtureRequest) -> Any:
     checkpoint = network(CONFIG)
     if request.param == "int8":
         return Int8Engine.from_checkpoint(checkpoint)
-    return TorchEngine.from_checkpoint(checkpoint, dtype=getattr(torch, request.param))
+    *lanes, dtype = request.param.split()
+    if lanes:
+        return GpuEngine.from_checkpoint(checkpoint, device=DEVICE, dtype=getattr(torch, dtype))
+    return TorchEngine.from_checkpoint(checkpoint, dtype=getattr(torch, dtype))
 
 
 def asked(
@@ -89,9 +95,9 @@ def test_forks_and_drops(engine: Any) -> None:
 
 @pytest.mark.parametrize("size", [0, 70, VOCAB])
 def test_norms_are_those_of_all_logits(engine: Any, size: int) -> None:
-    """To the bit, whatever is asked for beside them and in whatever company, rows alike in it."""
-    if not isinstance(engine, Int8Engine):
-        pytest.skip("only the engine on bytes sums what it does not write out")
+    """On bytes to the bit, whatever is asked for beside them and in whatever company, rows alike in it."""
+    if not hasattr(engine, "decode_weighed"):
+        pytest.skip("sums no logits that it does not write out")
     rng = np.random.default_rng(size)
     order = rng.permutation(VOCAB)[:size].astype(np.int32)
     every = sequence(order, VOCAB)
@@ -106,7 +112,8 @@ def test_norms_are_those_of_all_logits(engine: Any, size: int) -> None:
         part, single, norms = engine.decode_weighed(part_cache, tokens, order, prefix, start, extra)
         for row, many in enumerate(prefix):
             np.testing.assert_array_equal(part[row, :many], whole[row, order[:many]])
-            assert norms[row] == log_sum_exp(np.ascontiguousarray(whole[row, every]))
+            if isinstance(engine, Int8Engine):
+                assert norms[row] == log_sum_exp(np.ascontiguousarray(whole[row, every]))
             assert norms[row] == pytest.approx(reference.log_sum_exp(whole[row]), abs=1e-5)
         np.testing.assert_array_equal(
             single, whole[np.repeat(np.arange(rows), np.diff(start)), extra]
@@ -154,9 +161,9 @@ def test_what_a_slice_is_asked_is_checked(
 
 def test_a_cache_of_another_model_is_refused(engine: Any) -> None:
     """Its arrays have other sizes: nothing may be read or written there."""
-    if not isinstance(engine, Int8Engine):
+    if isinstance(engine, TorchEngine) and not isinstance(engine, GpuEngine):
         pytest.skip("torch checks shapes by itself")
-    other = Int8Engine.from_checkpoint(
+    other = type(engine).from_checkpoint(
         network(GPTConfig(block_size=64, vocab_size=VOCAB, n_layer=3, n_head=1, n_embd=16))
     )
     cache, _ = other.prefill(PROMPT, 2, 2)

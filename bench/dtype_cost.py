@@ -1,12 +1,12 @@
-"""What eight bits cost: perplexity and next-token distributions of int8 beside float32.
+"""What fewer bits cost: perplexity and next-token distributions of a dtype beside float32.
 
-    python bench/int8_cost.py POEMS             as `haiku eval` reads them: .tsv, .jsonl, text
-    python bench/int8_cost.py POEMS -n 300 --model smollm2
+    python bench/dtype_cost.py POEMS         int8; files as `haiku eval` reads them
+    python bench/dtype_cost.py POEMS -n 300 --model smollm2 --dtype bfloat16
 
 Both engines read the same poems, each after a prompt that asks for one about anything. Perplexity:
 e to the mean negative log p of the poems' tokens, their end among them; the ratio of the two. KL:
-of float32's distribution of the next token to int8's, mean over all steps, nats. The last line
-printed is JSON.
+of float32's distribution of the next token to the other, mean over all steps, nats. float32 is
+read on a processor, the other where it runs by itself. The last line printed is JSON.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
 
 
-def measure(poems: Sequence[str], model: str) -> dict[str, Any]:
+def measure(poems: Sequence[str], model: str, dtype: str) -> dict[str, Any]:
     """The figures, over poems of any form."""
     engines = {
-        dtype: Engine.from_pretrained(model, device="cpu", dtype=dtype)
-        for dtype in ("float32", "int8")
+        "float32": Engine.from_pretrained(model, device="cpu", dtype="float32"),
+        dtype: Engine.from_pretrained(
+            model, device="cpu" if dtype == "int8" else "auto", dtype=dtype
+        ),
     }
     exact = engines["float32"]
     scripts = [s for text in poems if (s := judge.script(exact, text, TOPIC)) is not None]
@@ -59,11 +61,11 @@ def measure(poems: Sequence[str], model: str) -> dict[str, Any]:
                 divergence += float((np.exp(wanted) * (wanted - row)).sum())
 
         totals["float32"] += sum(judge.log_p(exact, part, watch=keep))
-        totals["int8"] += sum(judge.log_p(engines["int8"], part, watch=compare))
-    perplexity = {dtype: math.exp(-total / tokens) for dtype, total in totals.items()}
+        totals[dtype] += sum(judge.log_p(engines[dtype], part, watch=compare))
+    perplexity = {name: math.exp(-total / tokens) for name, total in totals.items()}
     return {
         "machine": machine.card(), "model": model, "poems": len(scripts), "tokens": tokens,
-        "perplexity": perplexity, "ratio": perplexity["int8"] / perplexity["float32"],
+        "perplexity": perplexity, "ratio": perplexity[dtype] / perplexity["float32"],
         "kl": divergence / tokens,
     }  # fmt: skip
 
@@ -73,11 +75,12 @@ def main() -> None:
     parser.add_argument("poems", metavar="POEMS")
     parser.add_argument("-n", type=int, default=300, metavar="N", help="at most so many poems")
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--dtype", choices=("int8", "bfloat16", "float16"), default="int8")
     asked = parser.parse_args()
     poems = [entry.text for entry in sources.load(asked.poems)][: asked.n]
-    results = measure(poems, asked.model)
+    results = measure(poems, asked.model, asked.dtype)
     print(
-        f"{results['poems']} poems, {results['tokens']} tokens: perplexity of int8 is "
+        f"{results['poems']} poems, {results['tokens']} tokens: perplexity of {asked.dtype} is "
         f"{results['ratio']:.4f} times that of float32; KL {results['kl']:.4f} nats a token"
     )
     print(json.dumps(results))

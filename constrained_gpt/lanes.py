@@ -1,0 +1,248 @@
+"""A decode step whose shapes and addresses never change, so that a GPU replays it as one graph.
+
+A step of a small model is hundreds of small kernels, and launching each from Python takes longer
+than running it: a CUDA graph launches them together. What a graph reads and writes must stay where
+it is, so here a batch's rows lie in lanes, of which there are a fixed number, each with room for a
+fixed number of positions; a lane without a row computes what nobody reads. As the shapes are always
+the same, so is the order in which each product is summed, and a row's numbers depend on that row
+alone. Knows a model and lane numbers; knows no row and no vocabulary beside the model's. Made and
+read by `gpu_engine`; without a GPU the same step runs launch by launch.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .kv_cache import Ints, TailCache
+from .model import GPT
+
+TILE = 64  # rows of every product of a step
+FEW = 8  # lanes of a small batch: attention reads the cache of every lane there is
+POSITIONS = 32  # a lane has room for a multiple of so many
+KEPT = 4  # sets of lanes that wait to be used again
+
+
+class TiledLinear(nn.Module):
+    """`F.linear`, `TILE` rows at a time."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim > 2 or len(x) <= TILE:  # a prompt, which is read alone
+            return F.linear(x, self.weight, self.bias)
+        return torch.cat([F.linear(part, self.weight, self.bias) for part in x.split(TILE)])
+
+
+class Landing:
+    """Pinned memory that a GPU writes to without a copy between; made once, for to make it takes
+    longer than a step. What lies in it is good until the next arrival."""
+
+    def __init__(self) -> None:
+        self._room = torch.empty(0, dtype=torch.uint8)
+
+    def brought(self, *parts: Tensor) -> list[npt.NDArray[Any]]:
+        """Tensors as arrays, after one wait for all of them."""
+        sizes = [-(-part.nbytes // 64) * 64 for part in parts]
+        if self._room.numel() < sum(sizes):
+            self._room = torch.empty(2 * sum(sizes), dtype=torch.uint8, pin_memory=parts[0].is_cuda)
+        here = []
+        for part, room in zip(parts, self._room[: sum(sizes)].split(sizes), strict=True):
+            into = room[: part.nbytes].view(part.dtype).view(part.shape)
+            here.append(into.copy_(part, non_blocking=True))
+        if parts[0].is_cuda:
+            torch.cuda.current_stream(parts[0].device).synchronize()
+        return [into.numpy() for into in here]
+
+
+class Lanes:
+    """Room for `size` rows of a model's keys and values, and the step that gives each a token.
+
+    k, v: (layers, lanes, kv heads, positions, d). hidden: (rows, C), after a step the last layer's
+    output of every lane, then of rows that fill up the last tile. landing: where arrays that the
+    rows are about come to.
+    """
+
+    def __init__(self, model: GPT, size: int, positions: int) -> None:
+        config = model.config
+        like = model.lm_head.weight
+        self._model, self.size, self.room = model, size, positions
+        self.rows = -(-size // TILE) * TILE
+        shape = (config.n_layer, size, config.kv_heads, positions, config.width)
+        self.k, self.v = like.new_zeros(shape), like.new_zeros(shape)
+        on_gpu = like.device.type == "cuda"
+        # What a step is given, a row each: token, position, lattice state.
+        self._host = torch.zeros((3, self.rows), dtype=torch.int64, pin_memory=on_gpu)
+        self._given = torch.zeros((3, self.rows), dtype=torch.int64, device=like.device)
+        # Lanes that attend in one call: on a GPU all, each in a block of its own; on a processor a
+        # lane's place among others decides how its numbers are summed.
+        self._together = size if on_gpu else 1
+        self._lane = torch.arange(size, device=like.device)
+        self._place = torch.arange(positions, device=like.device)
+        self._unread = like.new_zeros((size, 1, 1, positions))
+        self.landing = Landing()
+        self.hidden = like.new_zeros((self.rows, config.n_embd))
+        self._graph = self._captured() if on_gpu else None
+
+    # -- what a graph holds -----------------------------------------------------------------
+    @property
+    def positions(self) -> Tensor:
+        """As `model.Cache` has it, of all rows: int64 (rows,)."""
+        return self._given[1]
+
+    @property
+    def end(self) -> int:
+        """The room there is: whoever makes the lanes sees that the model has so many positions."""
+        return self.room
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Write one position of one layer for every lane; `k`, `v`: (rows, KV, d)."""
+        at = self.positions[: self.size]
+        self.k[layer, self._lane, :, at] = k[: self.size]
+        self.v[layer, self._lane, :, at] = v[: self.size]
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        """One query a row, (rows, H, d), over what its lane has read: (rows, H, d). Grouped queries
+        stand as positions of one head, so that no key is copied for them."""
+        _, heads, d = q.shape
+        k, v = self.k[layer], self.v[layer]  # (lanes, KV, S, d)
+        kv = k.shape[1]
+        grouped = q[: self.size].reshape(self.size, kv, heads // kv, d)
+        mask = self._unread.expand(-1, kv, heads // kv, -1)  # (lanes, KV, G, S)
+        parts = [
+            F.scaled_dot_product_attention(*part)
+            for part in zip(*(t.split(self._together) for t in (grouped, k, v, mask)), strict=True)
+        ]
+        y = parts[0] if len(parts) == 1 else torch.cat(parts)  # (lanes, KV, G, d)
+        y = y.reshape(self.size, heads, d)
+        missing = self.rows - self.size
+        return F.pad(y, (0, 0, 0, 0, 0, missing)) if missing else y
+
+    def advance(self) -> None:
+        """Nothing: the positions are given anew at every step."""
+
+    def _forward(self) -> None:
+        at = self.positions[: self.size]
+        self._unread.copy_(
+            torch.zeros_like(self._unread).masked_fill_(
+                (self._place > at[:, None])[:, None, None], -math.inf
+            )
+        )
+        states = self._given[2] if self._model.config.n_states else None
+        self.hidden.copy_(self._model.step(self._given[0], self, states))
+
+    def _captured(self) -> torch.cuda.CUDAGraph:
+        """The step as a graph; run before, for libraries make their room when first called."""
+        device = self.hidden.device
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                self._forward()
+        torch.cuda.current_stream(device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            self._forward()
+        return graph
+
+    # -- a step -----------------------------------------------------------------------------
+    def begin(self, k: Tensor, v: Tensor) -> None:
+        """Every lane has read a prompt: its keys and values, (layers, KV, P, d) each. Lanes without
+        a row write after it, where nobody looks."""
+        self._host[1] = k.shape[2]
+        self.k[:, :, :, : k.shape[2]] = k[:, None]
+        self.v[:, :, :, : v.shape[2]] = v[:, None]
+
+    def step(self, lanes: Ints, tokens: Ints, positions: Ints, states: Ints | None) -> Tensor:
+        """Some lanes read a token each, at a position and in a lattice state (None: no state), all
+        int64 (B,). Returns `hidden`, which the next step writes over."""
+        given = self._host.numpy()
+        given[0, lanes], given[1, lanes] = tokens, positions
+        given[2, lanes] = 0 if states is None else states
+        self._given.copy_(self._host, non_blocking=True)
+        if self._graph is None:
+            self._forward()
+        else:
+            self._graph.replay()
+        return self.hidden
+
+    def nbytes(self) -> int:
+        """Bytes of keys and values."""
+        return 2 * self.k.numel() * self.k.element_size()
+
+
+class LanePool:
+    """Lanes of one model: made when asked for, and kept when their cache is gone, for a graph takes
+    longer to capture than a poem to write. Threads may share it."""
+
+    def __init__(self, model: GPT) -> None:
+        self._model, self._idle = model, list[Lanes]()
+        self._lock = threading.Lock()
+
+    @torch.inference_mode()
+    def take(self, size: int, positions: int) -> Lanes:
+        """At least `size` lanes that nobody else has, each with room for `positions`."""
+        size = FEW if size <= FEW else -(-size // TILE) * TILE
+        known = self._model.config.block_size
+        positions = min(-(-positions // POSITIONS) * POSITIONS, known)
+        with self._lock:
+            for lanes in reversed(self._idle):
+                if (lanes.size, lanes.room) == (size, positions):
+                    self._idle.remove(lanes)
+                    return lanes
+        return Lanes(self._model, size, positions)
+
+    def give_back(self, lanes: Lanes) -> None:
+        """They may be taken by another."""
+        with self._lock:
+            self._idle.append(lanes)
+            del self._idle[:-KEPT]
+
+
+class LaneCache(TailCache):
+    """The cache of one call: rows in lanes of a pool, to which they return when it is dropped. The
+    tails are views of the lanes' keys and values after the prompt."""
+
+    def __init__(self, pool: LanePool, k: Tensor, v: Tensor, batch: int, max_new: int) -> None:
+        """`k`, `v`: of the prompt, (layers, kv heads, P, head dim)."""
+        self.pool, self._prompt = pool, (k, v)
+        super().__init__(k.shape[2], batch, max_new)
+        self._hold(batch)
+
+    @torch.inference_mode()
+    def _hold(self, size: int) -> None:
+        self.lanes = self.pool.take(size, self.prefix_length + self.max_new)
+        self._release = weakref.finalize(self, self.pool.give_back, self.lanes)
+        self._release.atexit = False
+        self.lanes.begin(*self._prompt)
+        self.tail_k = self.lanes.k[:, :, :, self.prefix_length :]
+        self.tail_v = self.lanes.v[:, :, :, self.prefix_length :]
+
+    def _grow(self, more: int) -> None:
+        old, release = self.lanes, self._release
+        self._hold(old.size + more)
+        self.lanes.k[:, : old.size] = old.k
+        self.lanes.v[:, : old.size] = old.v
+        release()
+
+    def step(self, tokens: Ints, states: Ints | None) -> Tensor:
+        """Every row reads a token, see `Lanes.step`; its hidden state stands at its slot."""
+        positions = self.prefix_length + self.lengths
+        hidden = self.lanes.step(self.slots, tokens, positions, states)
+        self.advance()
+        return hidden
+
+    def nbytes(self) -> int:
+        """Bytes held: those of the lanes and of the prompt."""
+        k = self._prompt[0]
+        return self.lanes.nbytes() + 2 * k.numel() * k.element_size()
