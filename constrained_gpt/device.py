@@ -42,6 +42,16 @@ def has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
+def multiplies_bfloat16(name: str) -> bool:
+    """Has the device that `resolve` named units for bfloat16? NVIDIA's have from Ampere on; torch
+    computes with it on any."""
+    if name == "cpu":
+        return False
+    import torch
+
+    return torch.cuda.get_device_capability(name)[0] >= 8
+
+
 def may_have_gpu() -> bool:
     """False only where torch could not see a GPU: no driver is installed, or all are hidden."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in _HIDDEN:

@@ -51,13 +51,16 @@ class Engine(ABC):
         """Load a registered name, a Hugging Face folder, a GGUF file or a nanoGPT ckpt.pt.
 
         dtype: float32, bfloat16, float16, or int8: weights in bytes, on a processor only, kept in
-        the cache folder once they are quantised. auto: int8 on a processor, float32 on a GPU.
+        the cache folder once they are quantised. auto: int8 on a processor; on a GPU
+        bfloat16, or float32 where it multiplies no bfloat16.
         """
         known = (*DTYPES, INT8, "auto")
         if not isinstance(dtype, str) or dtype not in known:
             raise ValueError(f"dtype must be one of {', '.join(known)}, got {dtype!r}")
         if dtype == "auto":
-            dtype = INT8 if devices.resolve(device) == "cpu" else "float32"
+            where = devices.resolve(device)
+            half = "bfloat16" if devices.multiplies_bfloat16(where) else "float32"
+            dtype = INT8 if where == "cpu" else half
         if dtype == INT8:
             if device not in ("auto", "cpu"):
                 raise ValueError(

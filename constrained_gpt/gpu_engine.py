@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from .engine_calls import checked_prompt, checked_slice, checked_states, checked_tokens
 from .kernels.log_norm import sequence
-from .lanes import TILE, LaneCache, LanePool, TiledLinear
+from .lanes import TILE, LaneCache, LanePool, fixed
 from .model import GPT
 from .tokenizer import Tokenizer
 from .torch_engine import TorchEngine
@@ -50,8 +50,8 @@ class GpuEngine(TorchEngine):
         self._block = min(BLOCK, self.n_vocab)
         self._wide = _multiplies_into_float32(self._head)
 
-    def _steadied(self, linear: nn.Linear) -> nn.Module:
-        return TiledLinear(linear)
+    def _inferring(self, layer: nn.Module) -> nn.Module:
+        return fixed(layer)
 
     @torch.inference_mode()
     def prefill(
@@ -129,15 +129,16 @@ class GpuEngine(TorchEngine):
         most = int(np.max(prefix, initial=0))
         owner = np.repeat(cache.slots, np.diff(extra_start))
         with self._lock:
-            hidden = cache.step(new, known)
             head = self._head_in(order)
             places = head.rank[extra_token]  # (E,)
             wanted = np.unique(np.append(places // self._block, np.arange(-(-most // self._block))))
             every = range(len(head.blocks))
-            logits = self._multiply(hidden, head, every if weighed else wanted)
+            # sent before the step, for they would wait for its end
             slots = self._tensor(cache.slots)
+            at = self._tensor(owner * (len(every) * self._block) + places)
+            hidden = cache.step(new, known)
+            logits = self._multiply(hidden, head, every if weighed else wanted)
             norms = self._norms(logits).index_select(0, slots) if weighed else logits.new_zeros(0)
-            at = self._tensor(owner * logits.shape[1] + places)
             extra = logits.view(-1).index_select(0, at)
             part = logits[:, :most].index_select(0, slots)
             return tuple(cache.lanes.landing.brought(part, extra, norms))  # type: ignore[return-value]

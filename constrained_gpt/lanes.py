@@ -22,12 +22,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .kv_cache import Ints, TailCache
-from .model import GPT
+from .model import GPT, RMSNorm
 
 TILE = 64  # rows of every product of a step
 FEW = 8  # lanes of a small batch: attention reads the cache of every lane there is
+HEAD = 8  # a head is filled up to a multiple of so many numbers, or fused attention refuses it
 POSITIONS = 32  # a lane has room for a multiple of so many
 KEPT = 4  # sets of lanes that wait to be used again
+
+
+def fixed(layer: nn.Module) -> nn.Module:
+    """A layer of a model in its form for steps of fixed shape."""
+    if isinstance(layer, nn.Linear):
+        return TiledLinear(layer)
+    if isinstance(layer, RMSNorm) and hasattr(F, "rms_norm"):
+        return FusedRMSNorm(layer)
+    return layer
 
 
 class TiledLinear(nn.Module):
@@ -42,6 +52,17 @@ class TiledLinear(nn.Module):
         if x.ndim > 2 or len(x) <= TILE:  # a prompt, which is read alone
             return F.linear(x, self.weight, self.bias)
         return torch.cat([F.linear(part, self.weight, self.bias) for part in x.split(TILE)])
+
+
+class FusedRMSNorm(nn.Module):
+    """`model.RMSNorm` as one kernel, where this torch has it."""
+
+    def __init__(self, norm: RMSNorm) -> None:
+        super().__init__()
+        self.weight, self.eps = norm.weight, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 class Landing:
@@ -68,9 +89,9 @@ class Landing:
 class Lanes:
     """Room for `size` rows of a model's keys and values, and the step that gives each a token.
 
-    k, v: (layers, lanes, kv heads, positions, d). hidden: (rows, C), after a step the last layer's
-    output of every lane, then of rows that fill up the last tile. landing: where arrays that the
-    rows are about come to.
+    k, v: (layers, lanes, kv heads, positions, d), d filled up to a multiple of `HEAD`. hidden:
+    (rows, C), after a step the last layer's output of every lane, then of rows that fill up the
+    last tile. landing: where arrays that the rows are about come to.
     """
 
     def __init__(self, model: GPT, size: int, positions: int) -> None:
@@ -78,7 +99,9 @@ class Lanes:
         like = model.lm_head.weight
         self._model, self.size, self.room = model, size, positions
         self.rows = -(-size // TILE) * TILE
-        shape = (config.n_layer, size, config.kv_heads, positions, config.width)
+        self._width = config.width
+        wide = -(-config.width // HEAD) * HEAD
+        shape = (config.n_layer, size, config.kv_heads, positions, wide)
         self.k, self.v = like.new_zeros(shape), like.new_zeros(shape)
         on_gpu = like.device.type == "cuda"
         # What a step is given, a row each: token, position, lattice state.
@@ -108,8 +131,9 @@ class Lanes:
     def append(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Write one position of one layer for every lane; `k`, `v`: (rows, KV, d)."""
         at = self.positions[: self.size]
-        self.k[layer, self._lane, :, at] = k[: self.size]
-        self.v[layer, self._lane, :, at] = v[: self.size]
+        d = self._width
+        self.k[layer, self._lane, :, at, :d] = k[: self.size]
+        self.v[layer, self._lane, :, at, :d] = v[: self.size]
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         """One query a row, (rows, H, d), over what its lane has read: (rows, H, d). Grouped queries
@@ -118,13 +142,15 @@ class Lanes:
         k, v = self.k[layer], self.v[layer]  # (lanes, KV, S, d)
         kv = k.shape[1]
         grouped = q[: self.size].reshape(self.size, kv, heads // kv, d)
+        if d < k.shape[-1]:
+            grouped = F.pad(grouped, (0, k.shape[-1] - d))
         mask = self._unread.expand(-1, kv, heads // kv, -1)  # (lanes, KV, G, S)
         parts = [
-            F.scaled_dot_product_attention(*part)
+            F.scaled_dot_product_attention(*part, scale=1 / math.sqrt(d))
             for part in zip(*(t.split(self._together) for t in (grouped, k, v, mask)), strict=True)
         ]
         y = parts[0] if len(parts) == 1 else torch.cat(parts)  # (lanes, KV, G, d)
-        y = y.reshape(self.size, heads, d)
+        y = y[..., :d].reshape(self.size, heads, d)
         missing = self.rows - self.size
         return F.pad(y, (0, 0, 0, 0, 0, missing)) if missing else y
 
@@ -159,9 +185,10 @@ class Lanes:
     def begin(self, k: Tensor, v: Tensor) -> None:
         """Every lane has read a prompt: its keys and values, (layers, KV, P, d) each. Lanes without
         a row write after it, where nobody looks."""
-        self._host[1] = k.shape[2]
-        self.k[:, :, :, : k.shape[2]] = k[:, None]
-        self.v[:, :, :, : v.shape[2]] = v[:, None]
+        length, d = k.shape[2:]
+        self._host[1] = length
+        self.k[:, :, :, :length, :d] = k[:, None]
+        self.v[:, :, :, :length, :d] = v[:, None]
 
     def step(self, lanes: Ints, tokens: Ints, positions: Ints, states: Ints | None) -> Tensor:
         """Some lanes read a token each, at a position and in a lattice state (None: no state), all

@@ -204,15 +204,16 @@ class TorchEngine(Engine):
 
     @torch.no_grad()
     def _for_inference(self, model: GPT) -> GPT:
-        """Every linear layer in a form whose rows do not depend on their number."""
+        """Every layer in a form whose rows do not depend on their number."""
         for module in list(model.modules()):
             for name, child in module.named_children():
-                if isinstance(child, nn.Linear):
-                    setattr(module, name, self._steadied(child))
+                layer = self._inferring(child)
+                if layer is not child:
+                    setattr(module, name, layer)
         return model.eval().requires_grad_(False)
 
-    def _steadied(self, linear: nn.Linear) -> nn.Module:
-        return steady(linear)
+    def _inferring(self, layer: nn.Module) -> nn.Module:
+        return steady(layer) if isinstance(layer, nn.Linear) else layer
 
     def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
         return self.model.lm_head(hidden).float().cpu().numpy()  # (rows, V)

@@ -18,11 +18,12 @@ from constrained_gpt import Engine, generate
 from constrained_gpt.engine import INT8
 from constrained_gpt.gpu_engine import GpuEngine
 from constrained_gpt.lanes import FEW, KEPT, POSITIONS, TILE, LanePool
-from constrained_gpt.lexicon import validate
+from constrained_gpt.lexicon import HAIKU, validate
 from constrained_gpt.model_config import GPTConfig
 from constrained_gpt.torch_engine import TorchEngine
 
 GPT2 = GPTConfig(block_size=64, vocab_size=400, n_layer=2, n_head=4, n_embd=32)
+ODD = replace(GPT2, n_head=3, n_embd=33)  # heads of eleven
 LLAMA = replace(
     GPT2, n_kv_head=2, n_inner=40, norm="rmsnorm", mlp="swiglu", rope_theta=1e4, bias=False,
     tied=False,
@@ -31,7 +32,7 @@ PROMPT = [5, 3, 399]
 on_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 
 
-@pytest.fixture(params=[GPT2, LLAMA], ids=["gpt2", "llama"])
+@pytest.fixture(params=[GPT2, ODD, LLAMA], ids=["gpt2", "odd", "llama"])
 def pair(request: pytest.FixtureRequest) -> tuple[GpuEngine, TorchEngine]:
     checkpoint = network(request.param)
     return GpuEngine.from_checkpoint(checkpoint, device=DEVICE), TorchEngine.from_checkpoint(
@@ -142,7 +143,7 @@ def test_haiku_on_a_gpu(dtype: str) -> None:
     ]
     assert len({tuple(p.text for p in batch) for batch in poems}) == 1
     for poem in poems[0]:
-        assert validate(poem.text, poem.form, policy="all").valid
+        assert poem.report.valid and validate(poem.text, HAIKU, policy="all").valid
 
 
 @on_gpu
