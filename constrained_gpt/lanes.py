@@ -145,9 +145,10 @@ class Lanes:
         if d < k.shape[-1]:
             grouped = F.pad(grouped, (0, k.shape[-1] - d))
         mask = self._unread.expand(-1, kv, heads // kv, -1)  # (lanes, KV, G, S)
+        sides = (t.split(self._together) for t in (grouped, k, v, mask))
         parts = [
-            F.scaled_dot_product_attention(*part, scale=1 / math.sqrt(d))
-            for part in zip(*(t.split(self._together) for t in (grouped, k, v, mask)), strict=True)
+            F.scaled_dot_product_attention(q, k, v, some, scale=1 / math.sqrt(d))
+            for q, k, v, some in zip(*sides, strict=True)
         ]
         y = parts[0] if len(parts) == 1 else torch.cat(parts)  # (lanes, KV, G, d)
         y = y[..., :d].reshape(self.size, heads, d)
