@@ -36,7 +36,7 @@ def _ranked() -> list[tuple[str, int]]:
         if word not in known and re.fullmatch("[a-z]{2,}('s)?", word) and 1 <= vowels(phones) < 13:
             counts.setdefault(word, set()).add(vowels(phones))
     sure = {word: counted for word, counted in counts.items() if len(counted) == 1}
-    spelled = Tokenizer.gpt2().encode_many([f" {word}" for word in sure])
+    spelled = Tokenizer.gpt2().encode_many([f" {word}" for word in sure]).rows()
     by = sorted(zip(spelled, sure, strict=True), key=lambda pair: (len(pair[0]), *pair))
     return [(word, *sure[word]) for _, word in by]
 

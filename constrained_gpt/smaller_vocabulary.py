@@ -71,7 +71,8 @@ def _closed(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[bytes, tuple[byt
     """The tokens of more than a byte that texts need, their halves and theirs, each with its
     halves."""
     ranks: dict[bytes, int] = tokenizer._encoding._mergeable_ranks
-    queue = list({tokenizer.token_bytes(i) for row in tokenizer.encode_many(texts) for i in row})
+    needed = set(tokenizer.encode_many([*texts]).ids.tolist())
+    queue = [tokenizer.token_bytes(i) for i in needed]
     found: dict[bytes, tuple[bytes, bytes]] = {}
     while queue:
         token = queue.pop()

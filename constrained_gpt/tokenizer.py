@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tiktoken
 
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
@@ -32,6 +36,7 @@ PATTERNS: Mapping[str, str] = {
     "smollm": DIGITS_PATTERN,
 }
 
+_TOUCHING = re.compile(r"\s\n|\n\s\s")  # white space that may go into one piece with a line break
 _PRINTABLE = [b for b in range(256) if chr(b).isprintable() and chr(b) != " "]
 _BYTE_ORDER = _PRINTABLE + [b for b in range(256) if b not in _PRINTABLE]
 # byte -> its character in vocabulary files
@@ -56,6 +61,25 @@ def to_bytes(token: str) -> bytes:
 def to_spelling(data: bytes) -> str:
     """The spelling of bytes in vocabulary files; undoes `to_bytes`."""
     return "".join(_SPELLING[b] for b in data)
+
+
+class Encoded(NamedTuple):
+    """Many texts: ids int64 (all tokens,), text after text; lengths int64 (texts,)."""
+
+    ids: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Encoded:
+        """From a list of ids for each text."""
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        ids = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+        return cls(ids, lengths)
+
+    def rows(self) -> list[list[int]]:
+        """A list of ids for each text."""
+        every, end = self.ids.tolist(), 0
+        return [every[end : (end := end + n)] for n in self.lengths.tolist()]
 
 
 class Tokenizer:
@@ -106,6 +130,7 @@ class Tokenizer:
             id_of[rank] = ids.get(data, -1)
         for text, rank in special_ranks.items():
             id_of[rank] = self.special_tokens[text]
+        self._ids = id_of
         self._id_of: list[int] = id_of.tolist()
         self._identity = self._id_of == list(range(len(self._id_of)))
         digest = hashlib.sha256()
@@ -187,12 +212,33 @@ class Tokenizer:
         """Ids of `text`; what looks like a special token is ordinary text here."""
         return self._to_ids(self._encoding.encode_ordinary(_valid(text)))
 
-    def encode_many(self, texts: Iterable[str]) -> list[list[int]]:
-        """`encode` of each text, in less time."""
-        encode = self._encoding.encode_ordinary
-        if self._identity:
-            return [encode(text) for text in texts]
-        return [self._to_ids(encode(text)) for text in texts]
+    def encode_many(self, texts: Sequence[str]) -> Encoded:
+        """`encode` of each text, in less time and while other threads run: where no text can change
+        how its neighbours are split, all of them are encoded as the lines of one."""
+        lines = "\n".join(texts)
+        if not self._splits_lines(lines, texts):
+            return Encoded.of([self.encode(text) for text in texts])
+        ranks = np.array(self._encoding.encode_ordinary(lines), np.int64)
+        breaks = np.flatnonzero(ranks == self._encoding.encode_single_token("\n"))
+        owner = np.zeros(len(ranks), np.int64)
+        owner[breaks] = 1
+        owner = np.cumsum(owner)
+        ids = self._ids[ranks]
+        kept = ids >= 0
+        kept[breaks] = False
+        return Encoded(ids[kept], np.bincount(owner[kept], minlength=len(texts)))
+
+    def _splits_lines(self, lines: str, texts: Sequence[str]) -> bool:
+        """Are the pieces of each text those that it has as one of many lines? White space next to a
+        line break may go with it into one piece; a blank before a letter or sign does not, nor, by
+        the rule that lets digits stand alone, one before a digit."""
+        if not texts or _TOUCHING.search(lines) or lines.count("\n") != len(texts) - 1:
+            return False
+        if self.pattern == GPT2_PATTERN:
+            return True
+        return self.pattern == DIGITS_PATTERN and not any(
+            text[:1] == " " and text[1:2].isnumeric() for text in texts
+        )
 
     def encode_special(self, text: str) -> list[int]:
         """Ids of `text` with special tokens recognised; for prompts built by the program alone."""

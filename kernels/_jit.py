@@ -68,3 +68,13 @@ else:
             cache=True, nogil=True, fastmath=False, error_model="numpy", inline="always"
         )(function)
         return _stamped(compiled)
+
+
+@jit
+def _nothing(value: int) -> int:
+    return value
+
+
+def get_ready() -> None:
+    """What numba does once, a sixth of a second of it, before its first kernel runs."""
+    _nothing(0)

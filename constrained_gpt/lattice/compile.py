@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import gc
 import hashlib
+import threading
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from constrained_gpt import cache
 from constrained_gpt.kernels import mask as km
+from constrained_gpt.kernels._jit import get_ready
 from constrained_gpt.lattice import season_automaton, trie
 from constrained_gpt.lattice.alive import Alive
 from constrained_gpt.lattice.boundary import book_of
@@ -41,7 +43,8 @@ _VERSION = 13  # of the arrays on disk; raise it when their meaning changes
 
 
 class Spelling(Protocol):
-    """What the lattice needs of a tokenizer (`constrained_gpt.tokenizer.Tokenizer`)."""
+    """What the lattice needs of a tokenizer (`constrained_gpt.tokenizer.Tokenizer`). One that has
+    `encode_many` too is asked for all words at once."""
 
     @property
     def n_vocab(self) -> int: ...
@@ -126,6 +129,8 @@ def _compiled(
     end: int,
 ) -> Compiled:
     """Everything that is made once: words, trie, season automaton, what is alive, the book."""
+    # The words are spelled without Python's lock; kernels are wanted only afterwards.
+    threading.Thread(target=get_ready, daemon=True).start()
     entries, bits = _countable(form, lexicon, policy)
     words = [entry.word for entry in entries]
     built = _built_trie(tokenizer, words, typography, end)
@@ -209,38 +214,63 @@ def _built_trie(
     """All units, spelled."""
     if not words:
         raise LatticeError("the lexicon holds no word that can be counted; add words to it")
-    units: list[tuple[bool, int, int, int]] = []
-    texts: list[str] = []
-    for w, word in enumerate(words):
-        units.append((False, trie.WORD, w, NEUTRAL_FORM))
-        texts.append(" " + word)
-        if word == word[0].upper() + word[1:]:  # a capital, or what knows none: 9th, 'tis
-            units.append((True, trie.WORD, w, NEUTRAL_FORM))
-            texts.append(word)
-        else:
-            units.append((True, trie.WORD, w, LOWER_FORM))
-            texts.append(word)
-            units.append((True, trie.WORD, w, CAPITAL_FORM))
-            texts.append(word[0].upper() + word[1:])
-    n_marks = len(typography.marks)
-    for m, mark in enumerate(typography.marks):
-        units.append((False, trie.MARK, m, NEUTRAL_FORM))
-        texts.append(mark.text)
-    units.append((False, trie.BREAK, n_marks, NEUTRAL_FORM))
-    texts.append("\n")
-    encode_many = getattr(tokenizer, "encode_many", None)
-    tokens = encode_many(texts) if encode_many else [tokenizer.encode(text) for text in texts]
-    break_tokens = tokens[-1]
+    capitals = [word[0].upper() + word[1:] for word in words]
+    # A word inside a line, at its start, and there with a capital, if it is not so already or knows
+    # none: 9th, 'tis.
+    texts = [
+        text
+        for word, capital in zip(words, capitals, strict=True)
+        for text in ((" " + word, word) if word == capital else (" " + word, word, capital))
+    ]
+    marks = [mark.text for mark in typography.marks]
+    ids, lengths = _spelled(tokenizer, [*texts, *marks])
+    break_tokens = tokenizer.encode("\n")
     if len(break_tokens) != 1:
         raise LatticeError("this tokenizer has no token of its own for a line break; use another")
-    units.append((False, trie.END, n_marks + 1, NEUTRAL_FORM))
-    tokens.append([end])
-    _check_spelling(tokenizer, texts, tokens, typography)
-    if end == break_tokens[0]:  # a line break after the last line ends the poem
-        units, tokens = units[:-1], tokens[:-1]
-    built = trie.build(units, tokens)
+    ends = np.cumsum(lengths)
+    few = [0, 1, *range(len(texts), len(lengths))]  # the first word, and the marks
+    alone = [ids[ends[i] - lengths[i] : ends[i]].tolist() for i in few]
+    _check_spelling(tokenizer, texts[:2], alone, typography)
+    others = [*break_tokens, end] if end != break_tokens[0] else break_tokens
+    units = _units(np.array(words) == np.array(capitals), len(marks), len(others))
+    built = trie.build(
+        units,
+        np.concatenate([ids, others]),
+        np.concatenate([lengths, np.ones(len(others), np.int64)]),
+    )
     _check_unambiguous(built)
     return built
+
+
+def _spelled(tokenizer: Spelling, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of all texts, one after the other, and how many each has."""
+    encode_many = getattr(tokenizer, "encode_many", None)
+    if encode_many is not None:
+        ids, lengths = encode_many(texts)
+        return ids, lengths
+    rows = [tokenizer.encode(text) for text in texts]
+    return np.array([token for row in rows for token in row]), np.array([len(row) for row in rows])
+
+
+def _units(one_form: np.ndarray, n_marks: int, n_others: int) -> trie.Units:
+    """Two units of each word, three if not `one_form`; the marks; the line break and, if it is not
+    the same, the end."""
+    forms = np.where(one_form, 2, 3)
+    word = np.repeat(np.arange(len(forms)), forms)
+    place = np.arange(len(word)) - np.repeat(np.cumsum(forms) - forms, forms)
+    written = np.array([NEUTRAL_FORM, LOWER_FORM, CAPITAL_FORM])[place]
+    more = n_marks + n_others
+    return trie.Units(
+        starts_line=np.append(place > 0, np.zeros(more, bool)),
+        kind=np.concatenate([
+            np.full(len(word), trie.WORD), np.full(n_marks, trie.MARK),
+            [trie.BREAK, trie.END][:n_others],
+        ]),
+        word=np.concatenate([word, np.arange(more)]),
+        form=np.concatenate([
+            np.where(one_form[word], NEUTRAL_FORM, written), np.full(more, NEUTRAL_FORM),
+        ]),
+    )  # fmt: skip
 
 
 def _season(form: Form, lexicon: Lexicon, words: list[str]) -> tuple[SeasonAutomaton, np.ndarray]:
@@ -254,13 +284,13 @@ def _season(form: Form, lexicon: Lexicon, words: list[str]) -> tuple[SeasonAutom
 
 
 def _check_spelling(
-    tokenizer: Spelling, texts: list[str], tokens: list[list[int]], typography: Typography
+    tokenizer: Spelling, words: list[str], spelled: list[list[int]], typography: Typography
 ) -> None:
-    """Units must be spelled the same in company as alone, or paths would not be canonical."""
-    word, start = texts[:2]  # the first word inside a line and at its start
-    others = len(typography.marks) + 1
-    by_text = dict(zip(texts[-others:], tokens[-others - 1 : -1], strict=True))  # the end is last
-    by_text |= {word: tokens[0], start: tokens[1]}
+    """Units must be spelled the same in company as alone, or paths would not be canonical. words:
+    one inside a line, and at its start; spelled: those two and the marks."""
+    word, start = words
+    texts = [*words, *(mark.text for mark in typography.marks)]
+    by_text = dict(zip(texts, spelled, strict=True)) | {"\n": tokenizer.encode("\n")}
     for mark in [*(m.text for m in typography.marks), ""]:
         for after in (word, "\n" + start):
             pieces = [

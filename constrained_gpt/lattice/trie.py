@@ -8,9 +8,8 @@ splits units that start a line from all others. Knows neither forms nor syllable
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,16 +52,24 @@ def _packed(spelled: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def build(units: Sequence[tuple[bool, int, int, int]], tokens: Sequence[Sequence[int]]) -> Trie:
-    """Trie of units (starts_line, kind, word, form) spelled by `tokens` (one list a unit)."""
-    if len(units) != len(tokens):
-        raise ValueError(f"{len(units)} units but {len(tokens)} spellings; one each is needed")
-    depth = max((len(t) for t in tokens), default=0)
-    n = len(units)
+class Units(NamedTuple):
+    """Units before they are spelled, (units,) each: starts_line bool; kind, word, form as in
+    `Trie`."""
+
+    starts_line: np.ndarray
+    kind: np.ndarray
+    word: np.ndarray
+    form: np.ndarray
+
+
+def build(units: Units, flat: np.ndarray, lengths: np.ndarray) -> Trie:
+    """Trie of units spelled by the tokens `flat`, unit after unit, `lengths` of them each."""
+    n = len(units.kind)
+    if n != len(lengths):
+        raise ValueError(f"{n} units but {len(lengths)} spellings; one each is needed")
+    depth = int(lengths.max(initial=0))
     spelled = np.full((n, depth + 2), -1, np.int64)
-    spelled[:, 0] = [0 if u[0] else 1 for u in units]
-    lengths = np.fromiter(map(len, tokens), np.int64, n)
-    flat = np.fromiter(chain.from_iterable(tokens), np.int64, int(lengths.sum()))
+    spelled[:, 0] = ~units.starts_line
     rows = np.repeat(np.arange(n), lengths)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if n else np.zeros(0, np.int64)
     spelled[rows, np.arange(len(flat)) - np.repeat(starts, lengths) + 1] = flat
@@ -108,9 +115,7 @@ def build(units: Sequence[tuple[bool, int, int, int]], tokens: Sequence[Sequence
         lo_level, hi_level = child_lo, child_hi
         column += 1
 
-    kind = np.array([u[1] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
-    word = np.array([u[2] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
-    form = np.array([u[3] for u in units], np.int32)[order] if n else np.zeros(0, np.int32)
+    kind, word, form = (part[order].astype(np.int32) for part in units[1:])
     nodes = [np.ascontiguousarray(a, dtype=np.int32) for a in arrays]
     token_, first_, count_, lo_, hi_, unit_ = nodes
     return Trie(token_, first_, count_, lo_, hi_, unit_, kind, word, form)

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from constrained_gpt.checkpoint import load
 from constrained_gpt.hf_tokenizer import load_folder_tokenizer
 from constrained_gpt.tokenizer import (
     DIGITS_PATTERN,
@@ -241,6 +242,41 @@ def test_smollm2_specials() -> None:
 def test_text_survives(text: str) -> None:
     tokenizer = Tokenizer.gpt2()
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+MANY = [
+    TEXTS,
+    [text for text in TEXTS if not any(c.isspace() for c in text)],
+    ["frog", " frog", "Frog", ",", " \u2014", "...", "'tis", " 'tis", "it's", " naïve", "Ångström"],
+    ["9th", " first", "2 x", "½cup", "frog"],  # digits, but none after a blank
+    ["frog", " 9th", " ½", " Ⅷ", "frog"],
+    ["frog ", "pond"], ["frog", "  pond"], ["frog\u00a0", "pond"], ["frog", "\u3000\u3000pond"],
+    ["frog", "", "pond"], ["frog\n", "pond"], ["\n"], [""], [" "], [], ["frog"], ["\ud800", "a\udfff b"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", MANY, ids=range(len(MANY)))
+@pytest.mark.parametrize("name", ["gpt2", "haiku-nano"])
+def test_many_texts_are_encoded_as_each_alone(texts: list[str], name: str) -> None:
+    """gpt2 splits by one rule, haiku-nano by the other and under ids of its own."""
+    tokenizer = _named(name)
+    wanted = [tokenizer.encode(text) for text in texts]
+    found = tokenizer.encode_many(texts)
+    assert found.rows() == wanted
+    assert found.lengths.tolist() == [len(row) for row in wanted]
+
+
+@given(st.lists(st.text(st.sampled_from(" \n\t\u00a0a9½'é,-"), max_size=4), max_size=6))
+@settings(max_examples=300, deadline=None)
+def test_many_hostile_texts_too(texts: list[str]) -> None:
+    for name in ("gpt2", "haiku-nano"):
+        tokenizer = _named(name)
+        assert tokenizer.encode_many(texts).rows() == [tokenizer.encode(text) for text in texts]
+
+
+@lru_cache
+def _named(name: str) -> Tokenizer:
+    return Tokenizer.gpt2() if name == "gpt2" else load(name).tokenizer
 
 
 def test_lone_surrogates_are_replaced() -> None:
