@@ -20,9 +20,11 @@ from typing import Any
 
 from machine import card
 
+from constrained_gpt.finetune.config import SCRATCH, TrainConfig
 from constrained_gpt.finetune.evaluate import evaluate_files
 from constrained_gpt.finetune.prepare import CARD, prepare
-from constrained_gpt.finetune.train import BEST, CKPT, SCRATCH, TrainConfig, train
+from constrained_gpt.finetune.run_files import BEST, CKPT
+from constrained_gpt.finetune.train import train
 
 ROWS = (
     ("loss", "held-out loss, nats a token"),

@@ -1,9 +1,10 @@
 """What a larger lexicon costs: masks and draws, whole decoding, building a lattice and loading it.
 
 A token costs as much as it has candidates: tokens, not words, and the vocabulary bounds them.
-Per token: 64 poems side by side, all rules on; masks and draw alone on random logits of the slice,
-then whole poems by the int8 engine on a random GPT-2 of two layers, whose output layer computes the
-slice alone. Building and loading: fresh processes, kernels compiled before, the lexicon in memory.
+Per token: 64 poems side by side, all rules on: masks and draw alone on random logits of the slice,
+then whole poems by the int8 engine on random GPT-2s of two layers and of twelve (124M), whose
+output layer computes the slice alone. Building and loading: fresh processes, kernels compiled
+before, the lexicon in memory.
 Proved first: every poem is valid, and a loaded lattice has the masks of the built one.
 
     python bench/lexicon_sizes.py [--smoke]
@@ -37,7 +38,8 @@ from constrained_gpt.tokenizer import Tokenizer
 
 SIZES, SMALL = (10_000, 50_000, 120_000), (1_000, 2_000)
 MOST_COSTLIER = 1.10  # a token at the largest lexicon, over one at the smallest
-ROWS = 64
+ROWS, REFILLS = 64, 4
+LAYERS = (2, 12)  # of GPT-2's width; 12 are GPT-2 124M
 BUILD = """
 import json, sys, time
 from pathlib import Path
@@ -80,8 +82,7 @@ def mask_and_draw(lattice: Lattice, n_steps: int) -> tuple[float, float, float]:
     rng = np.random.default_rng(0)
     order, team = lattice.order, shared_team()
     logits = rng.gumbel(size=(ROWS, len(order))).astype(np.float32)
-    rank = np.full(lattice.n_vocab, -1, np.int32)
-    rank[order] = np.arange(len(order))
+    rank = lattice.rank
     norm, history = np.full(ROWS, np.nan), np.zeros((ROWS, 0), np.int64)
     scratch = np.empty((team.threads, 2, lattice.n_vocab + 1024), np.float32)
     out = (np.zeros(ROWS, np.int64), *(np.empty(ROWS) for _ in range(4)))
@@ -114,24 +115,29 @@ def mask_and_draw(lattice: Lattice, n_steps: int) -> tuple[float, float, float]:
     )
 
 
-def decoding(engine: Int8Engine, lattice: Lattice, n_words: int, rounds: int) -> list[float]:
-    """Microseconds a token of whole poems; every poem is proved valid."""
-    taken = []
+def decoding(
+    engine: Int8Engine, lattices: dict[int, Lattice], rounds: int
+) -> dict[int, list[float]]:
+    """Microseconds a token of whole poems by lexicon, the lexicons taking turns; the next poem
+    begins as soon as one ends. Every poem of the round before is proved valid."""
+    taken: dict[int, list[float]] = {n_words: [] for n_words in lattices}
     for number in range(rounds + 1):
-        generators = [np.random.default_rng([number, i]) for i in range(ROWS)]
-        began = time.perf_counter()
-        paths = sample(
-            engine, lattice, [464], generators, Options(top_p=0.9, min_p=None), weights=False
-        )
-        seconds = time.perf_counter() - began
-        if number:
-            taken.append(1e6 * seconds / sum(len(path.tokens) for path in paths))
-            continue
-        for path in paths:
-            text = engine.tokenizer.decode(path.tokens[:-1])
-            verdict = validate(text, lattice.form, policy="all", lexicon=lexicons.lexicon(n_words))
-            if not verdict.valid:
-                raise SystemExit(f"not valid, so there is no time to tell:\n{text}")
+        for n_words, lattice in lattices.items():
+            generators = [np.random.default_rng([number, i]) for i in range(REFILLS * ROWS)]
+            began = time.perf_counter()
+            paths = sample(
+                engine, lattice, [464], generators, Options(top_p=0.9, min_p=None), weights=False,
+                rows=ROWS,
+            )  # fmt: skip
+            seconds = time.perf_counter() - began
+            if number:
+                taken[n_words].append(1e6 * seconds / sum(len(path.tokens) for path in paths))
+                continue
+            known = lexicons.lexicon(n_words)
+            for path in paths:
+                text = engine.tokenizer.decode(path.tokens[:-1])
+                if not validate(text, lattice.form, policy="all", lexicon=known).valid:
+                    raise SystemExit(f"not valid, so there is no time to tell:\n{text}")
     return taken
 
 
@@ -161,7 +167,6 @@ def build_and_load(n_words: int, loads: int) -> tuple[float, list[float]]:
 def measure(smoke: bool) -> list[dict[str, Any]]:
     """Rows for the results."""
     sizes, n_steps, rounds, loads = (SMALL, 3, 1, 1) if smoke else (SIZES, 80, 3, 5)
-    engine = random_engine(2)
     rows: list[dict[str, Any]] = []
 
     def add(name: str, unit: str, taken: list[float], **more: Any) -> None:
@@ -173,15 +178,18 @@ def measure(smoke: bool) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
 
-    for n_words in sizes:
-        lattice = lexicons.lattice(n_words)
+    lattices = {n_words: lexicons.lattice(n_words) for n_words in sizes}
+    more: dict[int, dict[str, float]] = {}
+    for n_words, lattice in lattices.items():
         masking, drawing, candidates = mask_and_draw(lattice, n_steps)
-        more = {"candidates": candidates, "order": len(lattice.order)}
-        of = f"{n_words:,} words, 64 rows"
-        add(f"step and mask, {of}", "µs/token", [masking], **more)
-        add(f"draw with top-p, {of}", "µs/token", [drawing], **more)
-        add(f"decoding, 2 layers, int8, {of}", "µs/token",
-            decoding(engine, lattice, n_words, rounds), **more)  # fmt: skip
+        more[n_words] = {"candidates": candidates, "order": len(lattice.order)}
+        of = f"{n_words:,} words, {ROWS} rows"
+        add(f"step and mask, {of}", "µs/token", [masking], **more[n_words])
+        add(f"draw with top-p, {of}", "µs/token", [drawing], **more[n_words])
+    for layers in LAYERS[:1] if smoke else LAYERS:
+        for n_words, taken in decoding(random_engine(layers), lattices, rounds).items():
+            add(f"decoding, {layers} layers, int8, {n_words:,} words, {ROWS} rows", "µs/token",
+                taken, **more[n_words])  # fmt: skip
     n_words = sizes[1]
     built, loaded = build_and_load(n_words, loads)
     add(f"lattice of {n_words:,} words, built", "ms", [1000 * built], wanted=1000)

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from constrained_gpt.finetune.train import TrainConfig, train
+from constrained_gpt.finetune.config import TrainConfig
+from constrained_gpt.finetune.train import train
 
 FIVES = [
     "the snow on the hill",

@@ -90,6 +90,8 @@ FORBIDDEN = {
     "model": "lexicon lattice tokenizer engine decoding generate cli",
     "checkpoint": "lexicon lattice engine decoding generate cli",
     "engine": "lexicon lattice decoding generate cli",
+    "gpu_engine": "lexicon lattice decoding generate cli",
+    "lanes": "lexicon lattice tokenizer engine decoding generate cli",
     "decoding": "model checkpoint generate cli",
     "finetune": "decoding evaluation generate cli",
     "finetune.readers": "lexicon lattice tokenizer model torch",

@@ -21,11 +21,12 @@ from constrained_gpt.checkpoint_adapter import base_of
 from constrained_gpt.checkpoint_boxed import save_boxed
 from constrained_gpt.corpus.teacher import Thought, pack
 from constrained_gpt.finetune.batches import Batch, Poems, Teachers, Thoughts
+from constrained_gpt.finetune.config import TrainConfig
 from constrained_gpt.finetune.evaluate import losses
 from constrained_gpt.finetune.pack import pack as packed
 from constrained_gpt.finetune.prepare import prepare
 from constrained_gpt.finetune.shrink import shrink
-from constrained_gpt.finetune.train import TrainConfig, train
+from constrained_gpt.finetune.train import train
 from constrained_gpt.lexicon import HAIKU, Lexicon, validate
 from constrained_gpt.model import GPT, GPTConfig
 from constrained_gpt.smaller_vocabulary import smaller

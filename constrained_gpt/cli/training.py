@@ -37,13 +37,14 @@ _FINETUNE = (
 
 
 def _config(args: argparse.Namespace, resume: bool = False) -> Any:
-    from ..finetune.train import TrainConfig
+    from ..finetune.config import TrainConfig
 
     return TrainConfig(data=args.data, out=args.out, resume=resume, **given(args, _FINETUNE))
 
 
 def _finetune(args: argparse.Namespace) -> int:
-    from ..finetune.train import CKPT, METRICS, train
+    from ..finetune.run_files import CKPT, METRICS
+    from ..finetune.train import train
 
     if not args.resume and (Path(args.out) / CKPT).exists():
         raise ValueError(

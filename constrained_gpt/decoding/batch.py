@@ -106,8 +106,6 @@ class Batch:
         self._weighed = weighed or not self._slices
         self._begin = self.states[:1].copy(), logits  # how a row begins
         self._masks: Masks | None = lattice.masks(self.states)
-        self._rank = np.full(model.n_vocab, -1, np.int32)
-        self._rank[lattice.order] = np.arange(len(lattice.order))
         self._sequence = sequence(lattice.order, model.n_vocab)
         # The present logits: float32 (., V), or a slice (., W), those of row b in row _row[b].
         self._whole, self._logits = True, logits[None]
@@ -142,7 +140,7 @@ class Batch:
             ahead += np.concatenate([masks.outlook[entry][held], masks.extra_outlook[extras]])
         guide, guide_row = self.guide_rows(options)
         if guide_row[row] >= 0:
-            ahead += guide[guide_row[row], np.concatenate([places[held], self._rank[more]])]
+            ahead += guide[guide_row[row], np.concatenate([places[held], self.lattice.rank[more]])]
         by_token = np.argsort(tokens)
         return tokens[by_token], ahead[by_token]
 
@@ -220,7 +218,7 @@ class Batch:
             self._extra,
             self._whole,
             self.lattice.order,
-            self._rank,
+            self.lattice.rank,
             masks,
             norms,
             np.ascontiguousarray(history),

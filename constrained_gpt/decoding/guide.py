@@ -7,7 +7,6 @@ Read by `batch`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from constrained_gpt.lattice import Lattice
 @dataclass(frozen=True, eq=False)
 class Guide:
     """table: float32 (lines * (most + 1), S + 1), a row for every line and number of syllables left
-    in it (most: in the longest line), a column for every place in `Lattice.order`, and one for
-    tokens that have none: those that go on with a word."""
+    in it (most: in the longest line), a column for every place in `Lattice.order`, and the last
+    one for tokens that have none: those that go on with a word."""
 
     lattice: Lattice
     table: np.ndarray
@@ -43,15 +42,7 @@ class Guide:
         """What is added to each of some tokens (k,) at one lattice state (1, width): float64 (k,),
         natural log."""
         (row,) = self.rows(state)
-        return self.table[row, self._place[tokens]].astype(np.float64)
-
-    @cached_property
-    def _place(self) -> np.ndarray:
-        """The column of every token: int64 (V,)."""
-        order = self.lattice.order
-        place = np.full(self.lattice.n_vocab, len(order), np.int64)
-        place[order] = np.arange(len(order))
-        return place
+        return self.table[row, self.lattice.rank[tokens]].astype(np.float64)
 
     @classmethod
     def blank(cls, lattice: Lattice) -> Guide:

@@ -151,7 +151,8 @@ def evaluate_files(
 
     most: read so many poems at most. samples: free draws for validity and adherence; 0: none.
     """
-    from .train import build, device_of
+    from .runtime import device_of
+    from .train import build
 
     if samples < 0 or (most is not None and most < 1):
         raise ValueError(f"samples={samples}, most={most}: give a positive number, or leave it out")

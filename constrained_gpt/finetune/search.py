@@ -16,8 +16,10 @@ from typing import Any
 
 from ..cache import written_whole
 from ..checkpoint_nanogpt import read_file
+from .config import TrainConfig, said
 from .prepare import read_card
-from .train import CKPT, TrainConfig, said, train
+from .run_files import CKPT
+from .train import train
 
 RESULT = "result.json"
 _MAY_DIFFER = ("out", "resume", "device", "tensorboard")  # they decide nothing that is learned

@@ -10,179 +10,37 @@ on a GPU or in several processes a run that goes on drops other units.)
 from __future__ import annotations
 
 import contextlib
-import csv
-import gc
 import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .. import prompts
-from ..cache import written_whole
 from ..checkpoint import Checkpoint, load
 from ..checkpoint_nanogpt import read_file
 from ..model import GPT
 from ..model_config import GPTConfig
 from . import lora
 from .batches import Poems, Teachers, form_of, mapped
+from .config import SCRATCH, TrainConfig, absolute, lr_at, said
 from .evaluate import evaluate, losses
 from .lattices import Lattices, bare
 from .prepare import read_card, tokenizer_of
+from .run_files import BEST, CKPT, COLUMNS, METRICS, append_metrics, begin_metrics, board_of, save
+from .runtime import Crew, Stop, autocast_of, crew_of, device_of
 from .validity import free_samples, valid_share
 
-CKPT, BEST, METRICS = "ckpt.pt", "best.pt", "step_metrics.csv"
-COLUMNS = (
-    "step", "tokens", "lr", "train_loss", "val_loss", "perplexity", "validity", "grad_norm",
-    "tokens_per_second",
-)  # fmt: skip
-SCRATCH = "scratch"
-STATE_LR = 100.0  # times the body's learning rate, for the state table
-STATE_LR_MOST = 5e-3
-PRECISIONS = ("auto", "float32", "bfloat16")
-_FASTEST = 1e30  # learning rate; far past any use, and what Adam makes of it is still a float32
 _RESUMED = frozenset(
     ("config", "model", "iter_num", "best_val_loss", "optimizer", "rng", "stale", "tokens")
 )  # what ckpt.pt holds to go on with
 _PROMPTS = 8  # that the validity rate is measured under
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that decides a run. Names and meanings are nanoGPT's where it has them."""
-
-    data: str | Path
-    out: str | Path
-    init: str = "smollm2"  # name or path of where to start from, or "scratch"
-    resume: bool = False  # go on from out/ckpt.pt
-    budget: bool = False  # tell the model where in the form it stands
-    lora: int = 0  # rank of the adapters; 0: all weights learn
-    lora_alpha: float | None = None  # None: twice the rank
-    max_iters: int = 400
-    batch_size: int = 16  # poems
-    gradient_accumulation_steps: int = 1  # in all processes together
-    learning_rate: float | None = None  # None: 1e-3 from scratch, 2e-4 for LoRA, else 3e-5
-    state_lr: float | None = None  # None: STATE_LR times learning_rate, STATE_LR_MOST at most
-    min_lr: float | None = None  # None: a tenth of learning_rate
-    warmup_iters: int = 20
-    lr_decay_iters: int | None = None  # None: max_iters
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    grad_clip: float = 1.0  # 0 is off
-    eval_interval: int = 50
-    eval_poems: int = 256  # of the held-out split
-    validity_poems: int = 0  # drawn without a mask at each evaluation
-    patience: int = 0  # evaluations without a better loss before it stops; 0: never
-    tokenizer: str | None = None  # from scratch: whose tokens; None: as the data was prepared
-    n_layer: int = 6  # from scratch
-    n_head: int = 6
-    n_embd: int = 384
-    block_size: int = 256
-    dropout: float = 0.0
-    bias: bool = False
-    distil: float = 0.0  # share of the loss that is towards what a teacher thought, if it is known
-    form_loss: float = 0.0  # weight of what the form forbids, see `evaluate.losses`
-    fold: int | None = None  # held out of the training split instead of the validation split
-    precision: str = "auto"  # bfloat16 where the device multiplies it fast
-    compile: bool = False
-    tensorboard: bool = False  # in out/tensorboard
-    seed: int = 1337
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in (
-            "max_iters", "batch_size", "gradient_accumulation_steps", "eval_interval",
-            "eval_poems",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not positive; use 1 or more")
-        for name in (
-            "warmup_iters", "weight_decay", "grad_clip", "lora", "validity_poems", "patience",
-            "form_loss",
-        ):  # fmt: skip
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} cannot be; use a number from 0 up")
-        if self.learning_rate is None:
-            usual = 1e-3 if self.init == SCRATCH else 2e-4 if self.lora else 3e-5
-            object.__setattr__(self, "learning_rate", usual)
-        if not 0 < self.lr <= _FASTEST:
-            raise ValueError(
-                f"learning_rate={self.learning_rate} is not above 0 and at most {_FASTEST:g}; use "
-                "e.g. 3e-5"
-            )
-        if self.state_lr is not None and not 0 <= self.state_lr <= _FASTEST:
-            raise ValueError(
-                f"state_lr={self.state_lr} is not from 0 to {_FASTEST:g}; use e.g. 3e-3"
-            )
-        if self.lora_alpha is not None and not abs(self.lora_alpha) <= _FASTEST:
-            raise ValueError(f"lora_alpha={self.lora_alpha} is no scale; use twice the rank, say")
-        if self.lr_decay_iters is not None and self.lr_decay_iters < 1:
-            raise ValueError(f"lr_decay_iters={self.lr_decay_iters} is not positive; use 1 or more")
-        if not 0 <= self.seed < 1 << 63:
-            raise ValueError(f"seed={self.seed} is no seed; give a whole number from 0 to 2**63-1")
-        if self.min_lr is not None and not 0 <= self.min_lr <= self.lr:
-            raise ValueError(f"min_lr={self.min_lr} is not between 0 and learning_rate; lower it")
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision={self.precision!r} is unknown; use one of {', '.join(PRECISIONS)}"
-            )
-        if not 0 <= self.distil <= 1:
-            raise ValueError(f"distil={self.distil} is not a share; use 0 to 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout} is not in [0, 1); use e.g. 0.1")
-
-    @property
-    def lr(self) -> float:
-        """The learning rate, chosen or usual."""
-        return float(self.learning_rate or 0.0)
-
-    @property
-    def alpha(self) -> float:
-        """What scales the adapters."""
-        return 2.0 * self.lora if self.lora_alpha is None else self.lora_alpha
-
-    @property
-    def state_scale(self) -> float:
-        """How much faster than the body the state table learns."""
-        chosen = min(STATE_LR * self.lr, STATE_LR_MOST) if self.state_lr is None else self.state_lr
-        return chosen / self.lr
-
-
-def lr_at(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step, counted from 0: warm-up, cosine decay, then the minimum."""
-    top = config.lr
-    low = top / 10 if config.min_lr is None else config.min_lr
-    end = config.max_iters if config.lr_decay_iters is None else config.lr_decay_iters
-    if step < config.warmup_iters:
-        return top * (step + 1) / (config.warmup_iters + 1)
-    if step >= end:
-        return low
-    done = (step - config.warmup_iters) / max(1, end - config.warmup_iters)
-    return low + 0.5 * (1.0 + math.cos(math.pi * done)) * (top - low)
-
-
-def device_of(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device {name!r} is unknown; use auto, cpu, cuda or mps")
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.mps.is_available())}
-    if (device.index or 0) >= here[device.type]:
-        raise ValueError(f"torch sees no device {name!r} on this machine; use auto or cpu")
-    return device
 
 
 def build(model: str | Path) -> tuple[GPT, Checkpoint]:
@@ -246,102 +104,6 @@ def optimizer_of(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Ada
         group["scale"] = scale  # type: ignore[assignment]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
-
-
-@dataclass(frozen=True)
-class Crew:
-    """The processes that share a run, one on its own by default; started by `torchrun`."""
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """Does this one write files?"""
-        return self.rank == 0
-
-    def heard(self, number: int, device: torch.device) -> int:
-        """The largest number that any of them says: all stop if one is asked to."""
-        if self.size == 1:
-            return number
-        said = torch.tensor(number, device=device)
-        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MAX)
-        return int(said)
-
-    def part(self) -> None:
-        """The run is over."""
-        if self.size > 1:
-            gc.collect()  # a model that outlives its group may abort the process when that ends
-            torch.distributed.destroy_process_group()
-
-
-def crew_of(device: torch.device) -> Crew:
-    """The processes that `torchrun` started, joined; one if it did not."""
-    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return Crew()
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Crew(torch.distributed.get_rank(), torch.distributed.get_world_size())
-
-
-def board_of(config: TrainConfig) -> Any:
-    """A writer for TensorBoard, if it is asked for."""
-    if not config.tensorboard:
-        return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError(
-            "TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out; "
-            f"{METRICS} has the same figures"
-        ) from None
-    return SummaryWriter(str(Path(config.out) / "tensorboard"))
-
-
-class _Stop:
-    """Ctrl-C or a plea to end is heeded once the step is done; a second Ctrl-C at once."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not in the main thread
-                self._before[number] = signal.signal(number, self._heard)
-        return self
-
-    def _heard(self, number: int, frame: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = number
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def autocast_of(device: torch.device, precision: str) -> Iterator[None]:
-    """bfloat16 where asked; "auto": where the device multiplies it faster.
-
-    A processor that multiplies it fast goes back through attention as products: with rows as short
-    as poems the fused kernel's way back takes three times as long.
-    """
-    fast = device.type == "cuda" or (device.type == "cpu" and _multiplies_bfloat16())
-    use = precision == "bfloat16" or (precision == "auto" and fast)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=use))
-        if use and device.type == "cpu":
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        yield
-
-
-def _multiplies_bfloat16() -> bool:
-    """Has the processor instructions for it? A step takes 0.6 of the time with AVX-512's (Zen 5,
-    SmolLM2 and adapters), less with AMX."""
-    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def train(
@@ -479,13 +241,13 @@ class _Run:
         config = self.config
         metrics = self.out / METRICS
         if self.crew.leads:
-            _begin_metrics(metrics, self.start)
+            begin_metrics(metrics, self.start)
         loss, val_loss, validity = math.nan, math.nan, math.nan
         done = self.start
         if self.start < config.max_iters:
             val_loss, validity = self._held_out()
             self.log(f"step {self.start}: {_told(val_loss, validity)}")
-        with _Stop() as stop:
+        with Stop() as stop:
             for step in range(self.start, config.max_iters):
                 began = time.perf_counter()
                 lr = lr_at(step, config)
@@ -502,7 +264,7 @@ class _Run:
                     shown = (val_loss, math.exp(min(val_loss, 700.0)), validity)
                     held = [("" if math.isnan(v) else v) if due else "" for v in shown]
                     row = (done, self.tokens, lr, loss, *held, norm, round(rate, 1))
-                    _append_metrics(metrics, row)
+                    append_metrics(metrics, row)
                     self._show(done, row)
                 if self.progress is not None:
                     self.progress(done, config.max_iters)
@@ -633,16 +395,16 @@ class _Run:
             "tokens": self.tokens,
         }
         if improved:
-            _save(self.out / BEST, state)
-        _save(self.out / CKPT, {**state, **more})
+            save(self.out / BEST, state)
+        save(self.out / CKPT, {**state, **more})
 
     def _tokens_of(self) -> str | None:
         """Whose tokens a checkpoint says it uses; None: GPT-2's."""
         config = self.config
         if config.init != SCRATCH:
-            return _absolute(config.init)
+            return absolute(config.init)
         name = config.tokenizer or str(read_card(config.data)["tokenizer"])
-        return None if name == "gpt2" else _absolute(name)
+        return None if name == "gpt2" else absolute(name)
 
 
 def _given(group: dict[str, Any]) -> dict[str, Any]:
@@ -661,48 +423,6 @@ class _Learner(torch.nn.Module):
         return losses(self.model, batch, self.distil, self.form_loss).sum()
 
 
-def said(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as a checkpoint keeps it."""
-    paths = {"data": str(config.data), "out": str(config.out), "init": _absolute(config.init)}
-    return {**asdict(config), **paths}
-
-
 def _told(val_loss: float, validity: float) -> str:
     told = f"held-out loss {val_loss:.4f}"
     return told if math.isnan(validity) else f"{told}, {validity:.1%} in form unmasked"
-
-
-def _absolute(model: str) -> str:
-    """A path that holds wherever the checkpoint is read from; names stay names."""
-    return str(Path(model).resolve()) if Path(model).exists() else model
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    try:
-        with written_whole(path) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:
-        kept = "the one before it is whole" if path.exists() else "there is none yet"
-        raise ValueError(
-            f"{path} could not be written ({_first_line(error)}); {kept}: free some space and go "
-            "on with --resume"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _begin_metrics(path: Path, start: int) -> None:
-    """A file with its header and, when going on, the rows up to the step of the checkpoint."""
-    rows: list[list[str]] = []
-    if start and path.is_file():
-        with path.open(newline="") as file:
-            rows = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= start]
-    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-
-
-def _append_metrics(path: Path, row: tuple[object, ...]) -> None:
-    with path.open("a", newline="") as file:
-        csv.writer(file).writerow(row)

@@ -272,6 +272,14 @@ class Lattice:
         (S,). Sorted so that few syllables left means a short prefix."""
         return self._quick.order
 
+    @cached_property
+    def rank(self) -> np.ndarray:
+        """The place of every token in `order`: int32 (n_vocab,), -1 of those that only go on with
+        a unit."""
+        rank = np.full(self.n_vocab, -1, np.int32)
+        rank[self.order] = np.arange(len(self.order))
+        return rank
+
     def masks(self, states: np.ndarray) -> km.Masks:
         """`candidates` of a whole batch of rows, int64 (B, width), in one call: see `Masks`."""
         return self._quick.masks(states)

@@ -63,8 +63,6 @@ class Walker:
         self._first, self._count, self._token = tables["first"], tables["count"], tables["token"]
         self._node = tables["node_at"].reshape(2, -1)
         self._words = lattice.openings.exists & ~lattice.openings.mark
-        self._rank = np.full(model.n_vocab, -1, np.int64)
-        self._rank[lattice.order] = np.arange(len(lattice.order))
 
     def walk(
         self,
@@ -94,7 +92,7 @@ class Walker:
             batch.select(going)
             batch.read()
             node = batch.states[:, km.NODE]
-            place = self._rank[tokens[going]]
+            place = self.lattice.rank[tokens[going]]
             source = source[going]
             words = (place >= 0) & (node == self._node[where[source], np.maximum(place, 0)])
             for row in np.flatnonzero(words).tolist():

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from constrained_gpt.finetune.config import TrainConfig
 from constrained_gpt.finetune.prepare import prepare
-from constrained_gpt.finetune.train import TrainConfig, train
+from constrained_gpt.finetune.train import train
 
 # Threads of torch abort a process that ends, now and then ("terminate called without an active
 # exception"); what is tested here is what it learned, so it leaves as soon as it has.
 RUN = """
 import os, sys, torch
-from constrained_gpt.finetune.train import TrainConfig, train
+from constrained_gpt.finetune.config import TrainConfig
+from constrained_gpt.finetune.train import train
 torch.set_num_threads(1)
 data, out = sys.argv[1:]
 train(TrainConfig(data=data, out=out, **{settings!r}), log=lambda line: None)

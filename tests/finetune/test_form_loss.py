@@ -11,10 +11,11 @@ import torch
 import toy
 
 from constrained_gpt.finetune.batches import Poems, form_of
+from constrained_gpt.finetune.config import TrainConfig
 from constrained_gpt.finetune.evaluate import losses
 from constrained_gpt.finetune.lattices import Lattices, allowed_along
 from constrained_gpt.finetune.prepare import prepare
-from constrained_gpt.finetune.train import TrainConfig, build, train
+from constrained_gpt.finetune.train import build, train
 from constrained_gpt.lattice import compile
 from constrained_gpt.lexicon import HAIKU, Form
 from constrained_gpt.lexicon.form import FREE

@@ -18,11 +18,12 @@ import torch
 from few_poems import quiet, settings, weights
 from torch.nn import functional as F
 
-from constrained_gpt.finetune import train as trainer
+from constrained_gpt.finetune import run_files
 from constrained_gpt.finetune.batches import Poems
+from constrained_gpt.finetune.config import TrainConfig, lr_at
 from constrained_gpt.finetune.evaluate import evaluate, evaluate_files
 from constrained_gpt.finetune.prepare import prepare
-from constrained_gpt.finetune.train import TrainConfig, build, lr_at, optimizer_of, train
+from constrained_gpt.finetune.train import build, optimizer_of, train
 from constrained_gpt.lattice.budget import LEFT, LINES
 from constrained_gpt.model import GPT
 from constrained_gpt.model_config import GPTConfig
@@ -274,7 +275,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
             raise OSError(28, "No space left on device")
         saved(state, path)
 
-    monkeypatch.setattr(trainer.torch, "save", full)
+    monkeypatch.setattr(run_files.torch, "save", full)
     with pytest.raises(ValueError, match="go on with --resume"):
         quiet(settings(data, out, tiny))
     assert weights(out / "ckpt.pt")["iter_num"] == 3
