@@ -64,7 +64,8 @@ def measure(poems: Sequence[str], model: str, dtype: str) -> dict[str, Any]:
         totals[dtype] += sum(judge.log_p(engines[dtype], part, watch=compare))
     perplexity = {name: math.exp(-total / tokens) for name, total in totals.items()}
     return {
-        "machine": machine.card(), "model": model, "poems": len(scripts), "tokens": tokens,
+        "machine": machine.card(str(engines[dtype].device)), "model": model,
+        "poems": len(scripts), "tokens": tokens,
         "perplexity": perplexity, "ratio": perplexity[dtype] / perplexity["float32"],
         "kl": divergence / tokens,
     }  # fmt: skip

@@ -17,7 +17,7 @@ def card(device: str = "cpu") -> dict[str, Any]:
     """Processor, memory, system, versions and commit; no names of hosts or users. device: "cuda"
     for the GPU's name too."""
     return {
-        **({"gpu": _gpu()} if device == "cuda" else {}),
+        **({"gpu": _gpu()} if device.startswith("cuda") else {}),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")

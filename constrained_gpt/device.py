@@ -26,9 +26,19 @@ def resolve(name: str) -> str:
         return "cuda" if has_gpu() else "cpu"
     if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
         raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
-    if name != "cpu" and not has_gpu():
+    if name == "cpu":
+        return name
+    if not has_gpu():
         raise ValueError(
             f"device {name!r} was asked for, but torch sees no GPU; use device='cpu' or 'auto'"
+        )
+    import torch
+
+    seen, (_, colon, index) = torch.cuda.device_count(), name.partition(":")
+    if colon and not (index.isdecimal() and int(index) < seen):
+        raise ValueError(
+            f"device {name!r} was asked for, but torch sees {seen} GPU{'s' * (seen != 1)}, cuda:0 "
+            f"to cuda:{seen - 1}; use one of those or 'auto'"
         )
     return name
 

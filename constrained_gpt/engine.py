@@ -125,8 +125,8 @@ class Engine(ABC):
         """As `decode_step`, for some of the logits: (slice (B, W), extra (E,)), float32.
 
         slice[b, i] is row b's logit of token order[i], for i < prefix[b] <= W; extra[e] is that of
-        extra_token[e] in the row b with extra_start[b] <= e < extra_start[b + 1]. On a CPU these
-        are the numbers of `decode_step` to the bit.
+        extra_token[e] in the row b with extra_start[b] <= e < extra_start[b + 1]. These are the
+        numbers of `decode_step` to the bit. An engine may write over them at the next call.
         """
 
     def __repr__(self) -> str:

@@ -89,7 +89,8 @@ def generate(
     line of yours to go on from. unique: no poem twice. policy: "all" uses only words whose
     syllables nobody disputes, "any" allows a line some reading of which fits.
     dtype: of the weights, see `Engine.from_pretrained`, where `model` is not an Engine already; by
-    default int8 on a processor and bfloat16 on a GPU. It is part of what a seed names.
+    default int8 on a processor and bfloat16 on a GPU that multiplies it. It is part of what a seed
+    names.
     return_weights: strategy "sample" says each poem's logprob, weight and log_mass too; otherwise
     they are nan or empty there, and logits that the form forbids are not computed, which is faster.
     "smc" and "beam" know their own in any case.

@@ -8,7 +8,6 @@ bit, on that row alone. Made by `Engine.from_pretrained`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 
 from .engine_calls import checked_prompt, checked_slice, checked_states, checked_tokens
 from .kernels.log_norm import sequence
-from .lanes import TILE, LaneCache, LanePool, fixed
+from .lanes import LOCK, TILE, LaneCache, LanePool, fixed
 from .model import GPT
 from .tokenizer import Tokenizer
 from .torch_engine import TorchEngine
@@ -46,7 +45,6 @@ class GpuEngine(TorchEngine):
         super().__init__(model, tokenizer, name, prompt_style)
         self._pool = LanePool(self.model)
         self._heads: dict[bytes, _Head] = {}
-        self._lock = threading.Lock()  # of one thread's steps among another's captures
         self._block = min(BLOCK, self.n_vocab)
         self._wide = _multiplies_into_float32(self._head)
 
@@ -63,7 +61,7 @@ class GpuEngine(TorchEngine):
     ) -> tuple[Any, npt.NDArray[np.float32]]:
         """As `Engine.prefill`: the cache, and the logits after the prompt."""
         prompt = checked_prompt(self, ids, batch, max_new)
-        with self._lock:
+        with LOCK:
             (k, v), logits = self._prompt(prompt, states)
             return LaneCache(self._pool, k, v, int(batch), int(max_new)), logits
 
@@ -77,7 +75,7 @@ class GpuEngine(TorchEngine):
         """As `Engine.decode_step`: logits (B, n_vocab)."""
         new = self._checked(cache, tokens)
         known = checked_states(self, states, len(new))
-        with self._lock:
+        with LOCK:
             hidden = cache.step(new, known)
             head = self._head_in(None)
             logits = self._multiply(hidden, head, range(len(head.blocks)))  # (rows, whole blocks)
@@ -95,7 +93,7 @@ class GpuEngine(TorchEngine):
         states: npt.NDArray[np.integer] | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """As `Engine.decode_slice`; the numbers of `decode_step` to the bit, in arrays that the
-        next call with this cache writes over."""
+        next call with this cache writes over, or the next cache if this one is dropped."""
         asked = (order, prefix, extra_start, extra_token)
         return self._slice(cache, tokens, asked, states, weighed=False)[:2]
 
@@ -128,7 +126,7 @@ class GpuEngine(TorchEngine):
         known = checked_states(self, states, len(new))
         most = int(np.max(prefix, initial=0))
         owner = np.repeat(cache.slots, np.diff(extra_start))
-        with self._lock:
+        with LOCK:
             head = self._head_in(order)
             places = head.rank[extra_token]  # (E,)
             wanted = np.unique(np.append(places // self._block, np.arange(-(-most // self._block))))
@@ -153,7 +151,7 @@ class GpuEngine(TorchEngine):
         """The output layer with its rows in `order` and all others after them; kept. None: as they
         are."""
         key = b"" if order is None else order.tobytes()
-        found = self._heads.get(key)
+        found = self._heads.pop(key, None)
         if found is None:
             tokens = np.arange(self.n_vocab) if order is None else sequence(order, self.n_vocab)
             rank = np.empty(self.n_vocab, np.int64)
@@ -165,7 +163,8 @@ class GpuEngine(TorchEngine):
             blocks[-1] = F.pad(blocks[-1], (0, 0, 0, self._block - len(blocks[-1])))
             while len(self._heads) >= _ORDERS:
                 self._heads.pop(next(iter(self._heads)))
-            found = self._heads[key] = _Head(tuple(blocks), rank)
+            found = _Head(tuple(blocks), rank)
+        self._heads[key] = found  # the last one used is the last to go
         return found
 
     def _multiply(self, hidden: Tensor, head: _Head, wanted: Any) -> Tensor:

@@ -12,7 +12,9 @@ read by `gpu_engine`; without a GPU the same step runs launch by launch.
 from __future__ import annotations
 
 import math
+import queue
 import threading
+import warnings
 import weakref
 from typing import Any
 
@@ -29,6 +31,7 @@ FEW = 8  # lanes of a small batch: attention reads the cache of every lane there
 HEAD = 8  # a head is filled up to a multiple of so many numbers, or fused attention refuses it
 POSITIONS = 32  # a lane has room for a multiple of so many
 KEPT = 4  # sets of lanes that wait to be used again
+LOCK = threading.RLock()  # one capture at a time in a process, and no other thread's step meanwhile
 
 
 def fixed(layer: nn.Module) -> nn.Module:
@@ -115,7 +118,7 @@ class Lanes:
         self._unread = like.new_zeros((size, 1, 1, positions))
         self.landing = Landing()
         self.hidden = like.new_zeros((self.rows, config.n_embd))
-        self._graph = self._captured() if on_gpu else None
+        self._graph = self._captured() if on_gpu else None  # None: launch by launch
 
     # -- what a graph holds -----------------------------------------------------------------
     @property
@@ -168,8 +171,27 @@ class Lanes:
         states = self._given[2] if self._model.config.n_states else None
         self.hidden.copy_(self._model.step(self._given[0], self, states))
 
-    def _captured(self) -> torch.cuda.CUDAGraph:
-        """The step as a graph; run before, for libraries make their room when first called."""
+    def _captured(self) -> torch.cuda.CUDAGraph | None:
+        """The step as a graph; None, with a warning, where this GPU or torch makes none of it."""
+        before = torch.cuda.current_stream(self.hidden.device)
+        try:
+            return self._capture()
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = (str(error).splitlines() or [""])[0]
+            warnings.warn(
+                f"a step of decoding could not be made a CUDA graph ({reason}); it runs launch by "
+                "launch, some times slower",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+        finally:
+            torch.cuda.set_stream(before)
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        """Run before it is captured, for libraries make their room when first called."""
         device = self.hidden.device
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
@@ -188,8 +210,9 @@ class Lanes:
         a row write after it, where nobody looks."""
         length, d = k.shape[2:]
         self._host[1] = length
-        self.k[:, :, :, :length, :d] = k[:, None]
-        self.v[:, :, :, :length, :d] = v[:, None]
+        for whole, prompt in ((self.k, k), (self.v, v)):
+            whole[:, :, :, :length, :d] = prompt[:, None]
+            whole[:, :, :, length:] = 0  # no mask hides what is not a number
 
     def step(self, lanes: Ints, tokens: Ints, positions: Ints, states: Ints | None) -> Tensor:
         """Some lanes read a token each, at a position and in a lattice state (None: no state), all
@@ -215,7 +238,8 @@ class LanePool:
 
     def __init__(self, model: GPT) -> None:
         self._model, self._idle = model, list[Lanes]()
-        self._lock = threading.Lock()
+        # Caches may be collected in any thread at any moment, also while `take` is at work.
+        self._returned: queue.SimpleQueue[Lanes] = queue.SimpleQueue()
 
     @torch.inference_mode()
     def take(self, size: int, positions: int) -> Lanes:
@@ -223,18 +247,18 @@ class LanePool:
         size = FEW if size <= FEW else -(-size // TILE) * TILE
         known = self._model.config.block_size
         positions = min(-(-positions // POSITIONS) * POSITIONS, known)
-        with self._lock:
-            for lanes in reversed(self._idle):
-                if (lanes.size, lanes.room) == (size, positions):
-                    self._idle.remove(lanes)
-                    return lanes
-        return Lanes(self._model, size, positions)
+        with LOCK:
+            while not self._returned.empty():
+                self._idle.append(self._returned.get())
+            del self._idle[:-KEPT]
+            for place in reversed(range(len(self._idle))):
+                if (self._idle[place].size, self._idle[place].room) == (size, positions):
+                    return self._idle.pop(place)
+            return Lanes(self._model, size, positions)
 
     def give_back(self, lanes: Lanes) -> None:
         """They may be taken by another."""
-        with self._lock:
-            self._idle.append(lanes)
-            del self._idle[:-KEPT]
+        self._returned.put(lanes)
 
 
 class LaneCache(TailCache):
@@ -245,22 +269,35 @@ class LaneCache(TailCache):
         """`k`, `v`: of the prompt, (layers, kv heads, P, head dim)."""
         self.pool, self._prompt = pool, (k, v)
         super().__init__(k.shape[2], batch, max_new)
-        self._hold(batch)
+        self._hold(self._taken(batch))
 
-    @torch.inference_mode()
-    def _hold(self, size: int) -> None:
-        self.lanes = self.pool.take(size, self.prefix_length + self.max_new)
-        self._release = weakref.finalize(self, self.pool.give_back, self.lanes)
+    def _taken(self, size: int) -> Lanes:
+        lanes = self.pool.take(size, self.prefix_length + self.max_new)
+        lanes.begin(*self._prompt)
+        return lanes
+
+    def _hold(self, lanes: Lanes) -> None:
+        self.lanes = lanes
+        self._release = weakref.finalize(self, self.pool.give_back, lanes)
         self._release.atexit = False
-        self.lanes.begin(*self._prompt)
-        self.tail_k = self.lanes.k[:, :, :, self.prefix_length :]
-        self.tail_v = self.lanes.v[:, :, :, self.prefix_length :]
+        self.tail_k = lanes.k[:, :, :, self.prefix_length :]
+        self.tail_v = lanes.v[:, :, :, self.prefix_length :]
+
+    def _free(self, wanted: int, held: Ints) -> Ints:
+        """As there, and nothing of a row before is left, for no mask hides what is not a number."""
+        free = super()._free(wanted, held)
+        at = torch.from_numpy(free).to(self.tail_k.device)
+        self.tail_k[:, at] = 0
+        self.tail_v[:, at] = 0
+        return free
 
     def _grow(self, more: int) -> None:
-        old, release = self.lanes, self._release
-        self._hold(old.size + more)
-        self.lanes.k[:, : old.size] = old.k
-        self.lanes.v[:, : old.size] = old.v
+        with LOCK:
+            old, release = self.lanes, self._release
+            lanes = self._taken(old.size + more)
+            lanes.k[:, : old.size] = old.k
+            lanes.v[:, : old.size] = old.v
+            self._hold(lanes)
         release()
 
     def step(self, tokens: Ints, states: Ints | None) -> Tensor:

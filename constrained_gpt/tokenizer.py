@@ -36,7 +36,8 @@ PATTERNS: Mapping[str, str] = {
     "smollm": DIGITS_PATTERN,
 }
 
-_TOUCHING = re.compile(r"\s\n|\n\s\s")  # white space that may go into one piece with a line break
+# White space that may go into one piece with a line break beside it.
+_TOUCHING = re.compile(r"\s\n|\n\s(?:\s|\Z)")
 _PRINTABLE = [b for b in range(256) if chr(b).isprintable() and chr(b) != " "]
 _BYTE_ORDER = _PRINTABLE + [b for b in range(256) if b not in _PRINTABLE]
 # byte -> its character in vocabulary files
@@ -219,7 +220,9 @@ class Tokenizer:
         if not self._splits_lines(lines, texts):
             return Encoded.of([self.encode(text) for text in texts])
         ranks = np.array(self._encoding.encode_ordinary(lines), np.int64)
-        breaks = np.flatnonzero(ranks == self._encoding.encode_single_token("\n"))
+        breaks = np.flatnonzero(ranks == self._encoding.encode_ordinary("\n")[0])
+        if len(breaks) != len(texts) - 1:  # no token of its own
+            return Encoded.of([self.encode(text) for text in texts])
         owner = np.zeros(len(ranks), np.int64)
         owner[breaks] = 1
         owner = np.cumsum(owner)
@@ -237,7 +240,7 @@ class Tokenizer:
         if self.pattern == GPT2_PATTERN:
             return True
         return self.pattern == DIGITS_PATTERN and not any(
-            text[:1] == " " and text[1:2].isnumeric() for text in texts
+            text[:1].isspace() and text[1:2].isnumeric() for text in texts
         )
 
     def encode_special(self, text: str) -> list[int]:

@@ -110,6 +110,7 @@ class TorchEngine(Engine):
         states: npt.NDArray[np.integer] | None = None,
     ) -> npt.NDArray[np.float32]:
         """As `Engine.decode_step`: logits (B, n_vocab)."""
+        self._check(cache)
         new = checked_tokens(self, cache, tokens)
         known = self._states(states, new)
         return self._logits(self.model.step(self._tensor(new), cache, known))
@@ -128,6 +129,7 @@ class TorchEngine(Engine):
         """As `Engine.decode_slice`. The rows of the output layer are sorted by `order` once, in
         blocks, and blocks that no row needs are not multiplied; where the processor's products of
         blocks are not those of the whole, all are."""
+        self._check(cache)
         new = checked_tokens(self, cache, tokens)
         order, prefix, extra_start, extra_token = checked_slice(
             self, len(new), order, prefix, extra_start, extra_token
@@ -217,6 +219,16 @@ class TorchEngine(Engine):
 
     def _logits(self, hidden: Tensor) -> npt.NDArray[np.float32]:
         return self.model.lm_head(hidden).float().cpu().numpy()  # (rows, V)
+
+    def _check(self, cache: KVCache) -> None:
+        """Is this a cache of such a model?"""
+        config = self.model.config
+        sizes = config.n_layer, config.kv_heads, config.width
+        if isinstance(cache, KVCache):
+            layers, kv_heads, _, width = cache.prefix_k.shape
+            if (layers, kv_heads, width) == sizes and cache.prefix_k.dtype == self.dtype:
+                return
+        raise ValueError("the cache is another model's; prefill with this engine")
 
     def _states(
         self, states: npt.NDArray[np.integer] | None, tokens: npt.NDArray[np.int64]

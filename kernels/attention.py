@@ -3,8 +3,8 @@
 Keys and values lie as they come, one position after another, in float32 or float16. Several
 queries are scored at one reading of a key: all rows' against the prefix (a cascade), and against a
 tail those that share a key head. Arrays in, arrays out; knows no model and no cache. Called by
-`decoder`, and by `constrained_gpt.model` for float32 on a CPU. A row's result depends on that row
-alone. The slow twin stands in `reference_attention`.
+`decoder`, and by `constrained_gpt.kv_cache` for float32 on a CPU. A row's result depends on that
+row alone. The slow twin stands in `reference_attention`.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ def add(command: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("--policy", help="readings that must fit: all or any")
     parser.add_argument(
-        "--dtype", help="of the weights: int8, float32, bfloat16, float16 (default: int8 on a CPU)"
+        "--dtype",
+        help="of the weights: int8, float32, bfloat16, float16 (default: int8; bfloat16 on a GPU)",
     )
     parser.add_argument("--batch-size", type=int, metavar="B", help="poems written side by side")
     parser.add_argument("--duplicates", action="store_true", help="allow the same poem twice")

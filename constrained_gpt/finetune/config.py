@@ -1,6 +1,6 @@
 """What decides a training run, and the learning rate that follows from it.
 
-Names and meanings are nanoGPT's where it has them. Knows numbers and names; no model and no file.
+Names and meanings are nanoGPT's where it has them. Knows numbers and names; no model.
 Called by `train`, `search` and the command line.
 """
 

@@ -36,6 +36,7 @@ def board_of(config: TrainConfig) -> Any:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
+    """A checkpoint, whole or not at all; ValueError, with the cure, if it cannot be written."""
     try:
         with written_whole(path) as temporary:
             torch.save(state, temporary)
@@ -62,5 +63,6 @@ def begin_metrics(path: Path, start: int) -> None:
 
 
 def append_metrics(path: Path, row: tuple[object, ...]) -> None:
+    """One more row, of `COLUMNS`."""
     with path.open("a", newline="") as file:
         csv.writer(file).writerow(row)

@@ -44,7 +44,8 @@ _VERSION = 13  # of the arrays on disk; raise it when their meaning changes
 
 class Spelling(Protocol):
     """What the lattice needs of a tokenizer (`constrained_gpt.tokenizer.Tokenizer`). One that has
-    `encode_many` too is asked for all words at once."""
+    `encode_many` too is asked for all words at once: for their ids, one text's after the other's,
+    and how many each has."""
 
     @property
     def n_vocab(self) -> int: ...
@@ -129,8 +130,6 @@ def _compiled(
     end: int,
 ) -> Compiled:
     """Everything that is made once: words, trie, season automaton, what is alive, the book."""
-    # The words are spelled without Python's lock; kernels are wanted only afterwards.
-    threading.Thread(target=get_ready, daemon=True).start()
     entries, bits = _countable(form, lexicon, policy)
     words = [entry.word for entry in entries]
     built = _built_trie(tokenizer, words, typography, end)
@@ -223,7 +222,13 @@ def _built_trie(
         for text in ((" " + word, word) if word == capital else (" " + word, word, capital))
     ]
     marks = [mark.text for mark in typography.marks]
+    # The words are spelled without Python's lock; kernels are wanted only afterwards.
+    meanwhile = threading.Thread(target=get_ready, daemon=True)
+    with contextlib.suppress(RuntimeError):  # no more threads: kernels get ready when called
+        meanwhile.start()
     ids, lengths = _spelled(tokenizer, [*texts, *marks])
+    if meanwhile.ident is not None:
+        meanwhile.join()
     break_tokens = tokenizer.encode("\n")
     if len(break_tokens) != 1:
         raise LatticeError("this tokenizer has no token of its own for a line break; use another")

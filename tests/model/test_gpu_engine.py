@@ -6,6 +6,8 @@ Without a GPU the same step runs on the processor. The laws are in `test_laws_pa
 from __future__ import annotations
 
 import gc
+import math
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +19,7 @@ from small_models import DEVICE, network
 from constrained_gpt import Engine, generate
 from constrained_gpt.engine import INT8
 from constrained_gpt.gpu_engine import GpuEngine
-from constrained_gpt.lanes import FEW, KEPT, POSITIONS, TILE, LanePool
+from constrained_gpt.lanes import FEW, KEPT, POSITIONS, TILE, LanePool, Lanes
 from constrained_gpt.lexicon import HAIKU, validate
 from constrained_gpt.model_config import GPTConfig
 from constrained_gpt.torch_engine import TorchEngine
@@ -97,10 +99,92 @@ def test_a_pool_keeps_few_lanes_of_fitting_size() -> None:
         (FEW, POSITIONS), (FEW, POSITIONS), (TILE, 2 * POSITIONS),
     ]  # fmt: skip
     assert pool.take(TILE + 1, 10**6).room == GPT2.block_size  # the engine refuses what is longer
-    for _ in range(KEPT):
-        pool.give_back(made[2])
-    assert pool.take(3, 3) is not made[0]  # which was dropped
-    assert pool.take(64, 64) is made[2]
+    for lanes in made:
+        pool.give_back(lanes)
+    assert pool.take(3, 3) is made[1] and pool.take(3, 3) is made[0]
+    with torch.inference_mode():
+        more = [pool.take(1, 1) for _ in range(KEPT)]
+    for lanes in more:
+        pool.give_back(lanes)
+    assert pool.take(64, 64) is not made[2]  # which had waited longest
+
+
+def test_caches_may_be_collected_while_lanes_are_taken(
+    pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Collection calls back in whatever thread allocates, here in the one that takes."""
+    engine = pair[0]
+
+    def cyclic() -> None:
+        cache, _ = engine.prefill(PROMPT, 1, 3)
+        cache.itself = cache
+
+    made = Lanes.__init__
+
+    def collecting(self: Lanes, *args: Any) -> None:
+        gc.collect()
+        made(self, *args)
+
+    monkeypatch.setattr(Lanes, "__init__", collecting)
+    gc.disable()
+    try:
+        for _ in range(KEPT + 2):
+            cyclic()
+        engine.prefill(PROMPT, 1, 3)
+    finally:
+        gc.enable()
+
+
+def test_what_is_no_number_is_not_left_behind(pair: Any) -> None:
+    """An overflow of float16, say: neither for who takes the lanes next nor for rows that begin."""
+    engine = pair[0]
+    wanted, _ = engine.prefill(PROMPT, 1, 9)
+    expected = engine.decode_step(wanted, np.array([7]))
+    cache, _ = engine.prefill(PROMPT, 2, 9)
+    engine.decode_step(cache, np.array([1, 2]))
+    with torch.inference_mode():
+        cache.tail_k.fill_(math.nan)
+        cache.tail_v.fill_(math.nan)
+    cache.select(np.array([1]))
+    cache.admit(1)
+    got = engine.decode_step(cache, np.array([7, 7]))
+    assert np.isnan(got[0]).all()
+    np.testing.assert_array_equal(got[1], expected[0])
+    lanes = cache.lanes
+    del cache
+    gc.collect()
+    again, _ = engine.prefill(PROMPT, 1, 9)
+    assert again.lanes is lanes
+    np.testing.assert_array_equal(engine.decode_step(again, np.array([7])), expected)
+
+
+def test_threads_that_need_more_lanes_do_not_meet(pair: Any) -> None:
+    engine = pair[0]
+    found: dict[int, Any] = {}
+
+    def write(number: int) -> None:
+        cache, _ = engine.prefill(PROMPT, 1, 9)
+        for step, rows in enumerate((1, FEW + 1, TILE + 1, 2)):
+            cache.select(np.arange(rows) % cache.batch)
+            found[number] = engine.decode_step(cache, np.full(rows, number + step))[0]
+
+    for number in range(4):
+        write(number)
+    alone = dict(found)
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(4):
+        np.testing.assert_array_equal(found[number], alone[number])
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_cache_of_another_engine_is_refused(pair: Any, which: int) -> None:
+    cache, _ = pair[1 - which].prefill(PROMPT, 1, 3)
+    with pytest.raises(ValueError, match="prefill with this engine"):
+        pair[which].decode_step(cache, np.array([1]))
 
 
 def test_the_last_position_there_is_can_be_read(pair: Any) -> None:

@@ -184,6 +184,9 @@ class Torch:
         self.asked += 1
         return self.has_gpu
 
+    def device_count(self) -> int:
+        return int(self.has_gpu)
+
 
 @pytest.mark.parametrize(
     ("driver", "hidden", "torch_is_loaded", "has_gpu", "wanted", "asked"),
@@ -217,6 +220,9 @@ def test_a_gpu_is_found_and_torch_asked_only_where_there_may_be_one(
     assert torch.asked == asked
     if wanted == "cuda":
         assert device.resolve("cuda:0") == "cuda:0"
+        for absent in ("cuda:1", "cuda:x", "cuda:-1", "cuda:"):
+            with pytest.raises(ValueError, match="cuda"):
+                device.resolve(absent)
     else:
         with pytest.raises(ValueError, match="sees no GPU; use device='cpu'"):
             device.resolve("cuda")

@@ -24,6 +24,7 @@ from constrained_gpt.checkpoint import load
 from constrained_gpt.hf_tokenizer import load_folder_tokenizer
 from constrained_gpt.tokenizer import (
     DIGITS_PATTERN,
+    GPT2_PATTERN,
     Tokenizer,
     gpt2_merges,
     to_bytes,
@@ -256,9 +257,10 @@ MANY = [
 
 
 @pytest.mark.parametrize("texts", MANY, ids=range(len(MANY)))
-@pytest.mark.parametrize("name", ["gpt2", "haiku-nano"])
+@pytest.mark.parametrize("name", ["gpt2", "haiku-nano", "breaks", "breaks-digits"])
 def test_many_texts_are_encoded_as_each_alone(texts: list[str], name: str) -> None:
-    """gpt2 splits by one rule, haiku-nano by the other and under ids of its own."""
+    """gpt2 splits by one rule, haiku-nano by the other and under ids of its own; the others have
+    tokens of a line break and what follows it."""
     tokenizer = _named(name)
     wanted = [tokenizer.encode(text) for text in texts]
     found = tokenizer.encode_many(texts)
@@ -269,14 +271,19 @@ def test_many_texts_are_encoded_as_each_alone(texts: list[str], name: str) -> No
 @given(st.lists(st.text(st.sampled_from(" \n\t\u00a0a9½'é,-"), max_size=4), max_size=6))
 @settings(max_examples=300, deadline=None)
 def test_many_hostile_texts_too(texts: list[str]) -> None:
-    for name in ("gpt2", "haiku-nano"):
+    for name in ("gpt2", "haiku-nano", "breaks", "breaks-digits"):
         tokenizer = _named(name)
         assert tokenizer.encode_many(texts).rows() == [tokenizer.encode(text) for text in texts]
 
 
 @lru_cache
 def _named(name: str) -> Tokenizer:
-    return Tokenizer.gpt2() if name == "gpt2" else load(name).tokenizer
+    if not name.startswith("breaks"):
+        return Tokenizer.gpt2() if name == "gpt2" else load(name).tokenizer
+    tokens = [bytes([b]) for b in range(256)] + [b"\n ", b"\n\t", b"\n\xc2", b"\n\xc2\xa0", b"\n\n"]
+    pattern = DIGITS_PATTERN if name.endswith("digits") else GPT2_PATTERN
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    return Tokenizer(name, [*tokens, b""], ranks, pattern, {"<end>": len(tokens)}, eos=len(tokens))
 
 
 def test_lone_surrogates_are_replaced() -> None:
