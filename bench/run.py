@@ -24,7 +24,6 @@ import first_poem
 import lexicon_sizes
 import lexicon_start
 import machine
-import many_haiku
 import mask_peers
 import peers
 import plots
@@ -69,6 +68,13 @@ def row(bench: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def alone(bench: str, smoke: bool) -> None:
+    """Run a bench in a process of its own, for it tells how much memory that holds."""
+    command = [sys.executable, str(HERE / bench), *(["--smoke"] if smoke else [])]
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+        raise SystemExit(f"{bench} failed")
+
+
 def missed(row: dict[str, Any]) -> bool:
     """Whether a row's figure is not what is wanted: at least so much a second, at most so long."""
     if "wanted" not in row:
@@ -96,7 +102,7 @@ def main() -> None:
     side_by_side = peers.measure(smoke, asked.corpus, asked.disputed, asked.node_modules)
     results = {"schema": SCHEMA, "machine": machine.card(), "rows": rows, "peers": side_by_side}
     step_parts.run(smoke=smoke)
-    many_haiku.run(smoke=smoke)
+    alone("many_haiku.py", smoke)
     decoding_peers.run(smoke=smoke)
     mask_peers.run(smoke=smoke)
     for row in () if smoke else filter(missed, rows):

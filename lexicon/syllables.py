@@ -397,9 +397,10 @@ def _word(key: str, lenient: bool, text: str = "") -> list[Reading]:
             pieces = pieces if any(count in likely for count, _ in pieces) else []
     found = _distinct([Reading(count, phones, "rule") for count, phones in pieces])
     if not found and "'" not in key and (not text or _NO_ACCENT.fullmatch(plain(text).lower())):
-        likely = {count for count, chance in estimate(bare) if chance >= 0.02}
-        sure = _JAPAN.search(bare) is not None  # hatsuhinode
-        found = [reading for reading in _romaji(bare) if sure or reading.count in likely]
+        found = _romaji(bare)
+        if found and not _JAPAN.search(bare):  # surely Japanese: hatsuhinode
+            likely = {count for count, chance in estimate(bare) if chance >= 0.02}
+            found = [reading for reading in found if reading.count in likely]
     found = found or _estimated(bare)
     return _accented(text, found) if text and not text.isascii() else found
 
