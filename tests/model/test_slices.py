@@ -161,14 +161,14 @@ def test_what_a_slice_is_asked_is_checked(
 
 def test_a_cache_of_another_model_is_refused(engine: Any) -> None:
     """Its arrays have other sizes: nothing may be read or written there."""
-    if isinstance(engine, TorchEngine) and not isinstance(engine, GpuEngine):
-        pytest.skip("torch checks shapes by itself")
     other = type(engine).from_checkpoint(
         network(GPTConfig(block_size=64, vocab_size=VOCAB, n_layer=3, n_head=1, n_embd=16))
     )
     cache, _ = other.prefill(PROMPT, 2, 2)
     with pytest.raises(ValueError, match="prefill with this engine"):
         engine.decode_step(cache, np.array([1, 2]))
+    if type(engine) is TorchEngine:
+        return  # a twin's cache has the same sizes
     cache = TorchEngine.from_checkpoint(network(CONFIG)).prefill(PROMPT, 2, 2)[0]
     with pytest.raises(ValueError, match="prefill with this engine"):
         engine.decode_step(cache, np.array([1, 2]))
