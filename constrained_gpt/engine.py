@@ -132,3 +132,47 @@ class Engine(ABC):
     def __repr__(self) -> str:
         where = f"device={self.device}, dtype={self.dtype}"
         return f"Engine({self.name!r}, n_vocab={self.n_vocab}, {where})"
+
+
+class WeighedEngine(Engine):
+    """One that can tell what all logits of a row come to without giving them all."""
+
+    def decode_slice(
+        self,
+        cache: Any,
+        tokens: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int32],
+        prefix: npt.NDArray[np.integer],
+        extra_start: npt.NDArray[np.int64],
+        extra_token: npt.NDArray[np.integer],
+        states: npt.NDArray[np.integer] | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """As `Engine.decode_slice`, in arrays that the next call writes over."""
+        asked = (order, prefix, extra_start, extra_token)
+        return self._slice(cache, tokens, asked, states, weighed=False)[:2]
+
+    def decode_weighed(
+        self,
+        cache: Any,
+        tokens: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int32],
+        prefix: npt.NDArray[np.integer],
+        extra_start: npt.NDArray[np.int64],
+        extra_token: npt.NDArray[np.integer],
+        states: npt.NDArray[np.integer] | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """As `decode_slice`, and log sum exp of each row's logits, of all tokens: float64 (B,)."""
+        asked = (order, prefix, extra_start, extra_token)
+        return self._slice(cache, tokens, asked, states, weighed=True)
+
+    @abstractmethod
+    def _slice(
+        self,
+        cache: Any,
+        tokens: npt.NDArray[np.int64],
+        asked: tuple[npt.NDArray[Any], ...],
+        states: npt.NDArray[np.integer] | None,
+        weighed: bool,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Both of these. asked: order, prefix, extra_start and extra_token; the norms are anything
+        if not `weighed`."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .engine import WeighedEngine
 from .engine_calls import checked_prompt, checked_slice, checked_states, checked_tokens
 from .kernels.log_norm import sequence
 from .lanes import LOCK, TILE, LaneCache, LanePool, fixed
@@ -36,7 +37,7 @@ class _Head(NamedTuple):
     rank: npt.NDArray[np.int64]
 
 
-class GpuEngine(TorchEngine):
+class GpuEngine(WeighedEngine, TorchEngine):
     """`Engine` in steps of fixed shape; on a processor too, for tests, where it is slow."""
 
     def __init__(
@@ -82,36 +83,6 @@ class GpuEngine(TorchEngine):
             rows = logits[:, : self.n_vocab].index_select(0, self._tensor(cache.slots))
             return rows.cpu().numpy()
 
-    def decode_slice(
-        self,
-        cache: Any,
-        tokens: npt.NDArray[np.int64],
-        order: npt.NDArray[np.int32],
-        prefix: npt.NDArray[np.integer],
-        extra_start: npt.NDArray[np.int64],
-        extra_token: npt.NDArray[np.integer],
-        states: npt.NDArray[np.integer] | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """As `Engine.decode_slice`; the numbers of `decode_step` to the bit, in arrays that the
-        next call with this cache writes over, or the next cache if this one is dropped."""
-        asked = (order, prefix, extra_start, extra_token)
-        return self._slice(cache, tokens, asked, states, weighed=False)[:2]
-
-    def decode_weighed(
-        self,
-        cache: Any,
-        tokens: npt.NDArray[np.int64],
-        order: npt.NDArray[np.int32],
-        prefix: npt.NDArray[np.integer],
-        extra_start: npt.NDArray[np.int64],
-        extra_token: npt.NDArray[np.integer],
-        states: npt.NDArray[np.integer] | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        """As `decode_slice`, and log sum exp of each row's logits, of all tokens: float64 (B,),
-        summed on the GPU."""
-        asked = (order, prefix, extra_start, extra_token)
-        return self._slice(cache, tokens, asked, states, weighed=True)
-
     @torch.inference_mode()
     def _slice(
         self,
@@ -121,6 +92,8 @@ class GpuEngine(TorchEngine):
         states: npt.NDArray[np.integer] | None,
         weighed: bool,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """The numbers of `decode_step` to the bit, the norms summed on the GPU. They lie in arrays
+        that the next call with this cache writes over, or the next cache if this one is dropped."""
         new = self._checked(cache, tokens)
         order, prefix, extra_start, extra_token = checked_slice(self, len(new), *asked)
         known = checked_states(self, states, len(new))

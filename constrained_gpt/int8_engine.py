@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .engine import INT8, Engine
+from .engine import INT8, WeighedEngine
 from .engine_calls import checked_prompt, checked_slice, checked_states, checked_tokens
 from .int8_model import Int8Model, load
 from .kernels import decoder as kd
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 
-class Int8Engine(Engine):
+class Int8Engine(WeighedEngine):
     """`Engine`'s calls on an `Int8Model`: ids in, logits out. Not bound to one batch; one call at
     a time (calls from several threads wait for each other)."""
 
@@ -137,37 +137,6 @@ class Int8Engine(Engine):
             cache.advance()
             return self._logits(room, of)
 
-    def decode_slice(
-        self,
-        cache: SlotCache,
-        tokens: npt.NDArray[np.int64],
-        order: npt.NDArray[np.int32],
-        prefix: npt.NDArray[np.integer],
-        extra_start: npt.NDArray[np.int64],
-        extra_token: npt.NDArray[np.integer],
-        states: Array | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """As `Engine.decode_slice`: row b's logits of order[:prefix[b]], and of single tokens; the
-        former in an array that the next call with this cache writes over."""
-        asked = (order, prefix, extra_start, extra_token)
-        return self._slice(cache, tokens, asked, states, False)[:2]
-
-    def decode_weighed(
-        self,
-        cache: SlotCache,
-        tokens: npt.NDArray[np.int64],
-        order: npt.NDArray[np.int32],
-        prefix: npt.NDArray[np.integer],
-        extra_start: npt.NDArray[np.int64],
-        extra_token: npt.NDArray[np.integer],
-        states: Array | None = None,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        """As `decode_slice`, and log sum exp of each row's logits, of all tokens: float64 (B,), as
-        `kernels.log_norm` sums them in the `sequence` of the order (no token twice in it). They are
-        summed as they are made; those that nobody asked for are not written out."""
-        asked = (order, prefix, extra_start, extra_token)
-        return self._slice(cache, tokens, asked, states, True)
-
     # -- what they share --------------------------------------------------------------------
     def _check(self, cache: SlotCache) -> None:
         """Is this a cache of such a model? Its arrays are read and written unchecked."""
@@ -187,6 +156,8 @@ class Int8Engine(Engine):
         self, cache: SlotCache, tokens: Array, asked: tuple[Array, ...], states: Array | None,
         weighed: bool,
     ) -> tuple[Array, Array, Array]:  # fmt: skip
+        """The norms are as `kernels.log_norm` sums them in the `sequence` of the order (no token
+        twice in it), as the logits are made; those that nobody asked for are not written out."""
         self._check(cache)
         new = checked_tokens(self, cache, tokens)
         known = self._states(states, new)

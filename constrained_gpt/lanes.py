@@ -38,7 +38,7 @@ def fixed(layer: nn.Module) -> nn.Module:
     """A layer of a model in its form for steps of fixed shape."""
     if isinstance(layer, nn.Linear):
         return TiledLinear(layer)
-    if isinstance(layer, RMSNorm) and hasattr(F, "rms_norm"):
+    if isinstance(layer, RMSNorm):
         return FusedRMSNorm(layer)
     return layer
 
@@ -58,7 +58,7 @@ class TiledLinear(nn.Module):
 
 
 class FusedRMSNorm(nn.Module):
-    """`model.RMSNorm` as one kernel, where this torch has it."""
+    """`model.RMSNorm` as one kernel."""
 
     def __init__(self, norm: RMSNorm) -> None:
         super().__init__()

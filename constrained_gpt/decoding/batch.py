@@ -34,7 +34,7 @@ class LanguageModel(Protocol):
 
     A model that also has `decode_slice` (see `Engine`) is asked for no more logits than the mask
     needs, where nobody wants to know the others' mass; one that has `decode_weighed` (see
-    `Int8Engine`, `GpuEngine`) for no more than those and that mass. One that has `n_states` above 0
+    `engine.WeighedEngine`) for no more than those and that mass. One that has `n_states` above 0
     is given the lattice state after each token as `states` too.
     """
 
